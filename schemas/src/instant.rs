@@ -1,0 +1,59 @@
+//! Points in time on the wire: milliseconds since the epoch, and RFC 3339 in UTC with milliseconds.
+
+use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+
+/// RFC 3339 in UTC with three decimals and `Z`, of milliseconds since the epoch.
+#[must_use]
+pub fn rfc3339(millis: i64) -> String {
+    let nanos = i128::from(millis) * 1_000_000;
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    moment
+        .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"))
+        .unwrap_or_else(|_| "1970-01-01T00:00:00.000Z".to_owned())
+}
+
+/// Milliseconds since the epoch of an RFC 3339 text with any offset.
+#[must_use]
+pub fn parse(text: &str) -> Option<i64> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
+/// Milliseconds since the epoch of what providers send as a time: RFC 3339 text, or a number (or a number as
+/// text) of seconds or milliseconds. Numbers below 10^12 are seconds.
+#[must_use]
+pub fn of_json(value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_f64().and_then(of_number),
+        Value::String(text) => parse(text).or_else(|| text.parse().ok().and_then(of_number)),
+        _ => None,
+    }
+}
+
+fn of_number(number: f64) -> Option<i64> {
+    const YEAR_9999: f64 = 253_402_300_799_000.0;
+    let millis = if number.abs() < 1e12 { number * 1000.0 } else { number };
+    (millis.is_finite() && (0.0..=YEAR_9999).contains(&millis)).then(|| millis.round() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_time_becomes_one() {
+        let millis = 1_700_000_000_123;
+        assert_eq!(rfc3339(millis), "2023-11-14T22:13:20.123Z");
+        assert_eq!(parse("2023-11-14T23:13:20.123+01:00"), Some(millis));
+        assert_eq!(of_json(&json!(1_700_000_000)), Some(1_700_000_000_000));
+        assert_eq!(of_json(&json!(1_700_000_000.123)), Some(millis));
+        assert_eq!(of_json(&json!(millis)), Some(millis));
+        assert_eq!(of_json(&json!("1700000000.123")), Some(millis));
+        assert_eq!(of_json(&json!("yesterday")), None);
+        assert_eq!(of_json(&json!(null)), None);
+        assert_eq!(of_json(&json!(-5)), None);
+    }
+}

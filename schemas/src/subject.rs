@@ -1,0 +1,107 @@
+//! Every subject the gateway publishes to. A subject literal stands nowhere else.
+
+use crate::{
+    delivery::{Delivery, Origin},
+    event_type::{TypeKey, event_name},
+    token::SubjectToken,
+};
+
+/// What [`webhook`] makes, live traffic.
+pub const WEBHOOKS: &str = "gw.webhook.>";
+/// What [`webhook`] makes, history.
+pub const HISTORY_WEBHOOKS: &str = "gw.history.webhook.>";
+/// What [`event`] makes, live traffic.
+pub const EVENTS: &str = "gw.event.>";
+/// What [`event`] makes, history.
+pub const HISTORY_EVENTS: &str = "gw.history.event.>";
+/// What [`parked`] makes.
+pub const PARKED: &str = "gw.parked.>";
+/// What [`outcome`] makes.
+pub const OUTCOMES: &str = "gw.outcome.>";
+/// What [`dead`] makes.
+pub const DEAD: &str = "gw.dlq.>";
+/// What [`connection`] makes.
+pub const CONNECTIONS: &str = "gw.connection.>";
+/// What [`probe`] makes.
+pub const PROBES: &str = "gw.probe.>";
+
+/// Where a delivery is stored: `gw.webhook.<provider>.<event>.<delivery>`, or the same under `gw.history`.
+#[must_use]
+pub fn webhook(delivery: &Delivery) -> String {
+    format!(
+        "{}webhook.{}.{}.{}",
+        lane(delivery.origin),
+        SubjectToken::new(&delivery.provider),
+        SubjectToken::optional(delivery.event.as_deref().map(event_name)),
+        SubjectToken::new(&delivery.id),
+    )
+}
+
+/// Where an event is stored: `gw.event.<org>.<provider>.<entity>.<action>.<event-id>`, or under `gw.history`.
+#[must_use]
+pub fn event(origin: Origin, org: &str, provider: &str, key: &TypeKey, id: &str) -> String {
+    format!(
+        "{}event.{}.{}.{}.{}.{id}",
+        lane(origin),
+        SubjectToken::new(org),
+        SubjectToken::new(provider),
+        SubjectToken::new(&key.entity),
+        SubjectToken::optional(key.action.as_deref()),
+    )
+}
+
+/// The events of an organisation and a provider, where given: a filter for subscribers.
+#[must_use]
+pub fn events_of(org: Option<&str>, provider: Option<&str>, history: bool) -> String {
+    let token = |name: Option<&str>| name.map_or_else(|| "*".to_owned(), |name| SubjectToken::new(name).to_string());
+    let lane = if history { "gw.history." } else { "gw." };
+    match (org, provider) {
+        (None, None) => format!("{lane}event.>"),
+        (org, provider) => format!("{lane}event.{}.{}.>", token(org), token(provider)),
+    }
+}
+
+/// Where a delivery that no link claims waits: `gw.parked.<provider>.<account>.<delivery>`.
+#[must_use]
+pub fn parked(delivery: &Delivery) -> String {
+    format!(
+        "gw.parked.{}.{}.{}",
+        SubjectToken::new(&delivery.provider),
+        SubjectToken::optional(delivery.account.as_deref()),
+        SubjectToken::new(&delivery.id),
+    )
+}
+
+/// The parked deliveries of a provider.
+#[must_use]
+pub fn parked_of(provider: &str) -> String {
+    format!("gw.parked.{}.>", SubjectToken::new(provider))
+}
+
+/// What became of a delivery: `gw.outcome.<provider>.<delivery>`.
+#[must_use]
+pub fn outcome(provider: &str, delivery: &str) -> String {
+    format!("gw.outcome.{}.{}", SubjectToken::new(provider), SubjectToken::new(delivery))
+}
+
+/// Where a message that will not succeed by itself is kept: `gw.dlq.<stage>.<reason>`.
+#[must_use]
+pub fn dead(stage: &str, reason: &str) -> String {
+    format!("gw.dlq.{}.{}", SubjectToken::new(stage), SubjectToken::new(reason))
+}
+
+/// What happened to a connection: `gw.connection.<org>.<what>`.
+#[must_use]
+pub fn connection(org: &str, what: &str) -> String {
+    format!("gw.connection.{}.{}", SubjectToken::new(org), SubjectToken::new(what))
+}
+
+/// Where a publisher measures what storing a message costs.
+#[must_use]
+pub fn probe(instance: &str) -> String {
+    format!("gw.probe.{}", SubjectToken::new(instance))
+}
+
+fn lane(origin: Origin) -> &'static str {
+    if origin.is_history() { "gw.history." } else { "gw." }
+}
