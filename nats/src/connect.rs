@@ -1,0 +1,188 @@
+//! The connection: credentials, reconnection, and what the rest of the gateway may know of its state.
+
+use std::{path::PathBuf, time::Duration};
+
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::error::{ApiError, Error};
+
+/// The oldest server that has all we use.
+const NEEDED: (u64, u64) = (2, 15);
+/// How long one request to the broker's API may take.
+const API_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach the broker.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `nats://[user:password@]host:port`, several separated by commas.
+    pub url: String,
+    /// How to log in, where the address does not say it.
+    pub credentials: Credentials,
+    /// The name that operators see in `nats server report connections`.
+    pub name: String,
+    /// Whether the first connection may wait for the server.
+    pub wait: bool,
+}
+
+/// How to log in.
+#[derive(Clone, Debug, Default)]
+pub enum Credentials {
+    /// As the address says, or not at all.
+    #[default]
+    Address,
+    /// A credentials file made by nsc.
+    File(PathBuf),
+}
+
+/// A connection to the broker. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    pub(crate) client: Client,
+    connected: watch::Receiver<bool>,
+}
+
+impl Broker {
+    /// Connects, and checks that the server is new enough.
+    pub async fn connect(config: &Config) -> Result<Self, Error> {
+        let addresses = addresses(&config.url)?;
+        let url = without_credentials(&addresses);
+        let (state, connected) = watch::channel(false);
+        let mut options = ConnectOptions::new()
+            .name(&config.name)
+            .custom_inbox_prefix(inbox(&addresses))
+            .request_timeout(Some(API_TIMEOUT))
+            .client_capacity(16 * 1024)
+            .ping_interval(Duration::from_secs(20))
+            .reconnect_delay_callback(reconnect_delay)
+            .event_callback(move |event| {
+                note(&event, &state);
+                std::future::ready(())
+            });
+        if let Credentials::File(path) = &config.credentials {
+            options = options
+                .credentials_file(path)
+                .await
+                .map_err(|source| Error::Credentials { path: path.display().to_string(), source })?;
+        }
+        if config.wait {
+            options = options.retry_on_initial_connect();
+        }
+        let client = options.connect(addresses).await.map_err(|source| Error::Connect { url: url.clone(), source })?;
+        let broker = Self { client, connected };
+        broker.connected().await;
+        broker.check_version()?;
+        info!(url, server = broker.client.server_info().version, "nats.connected");
+        Ok(broker)
+    }
+
+    /// Whether the connection stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        *self.connected.borrow()
+    }
+
+    /// Waits until the connection stands.
+    pub async fn connected(&self) {
+        let mut connected = self.connected.clone();
+        // The sender lives in the client, which we hold.
+        let _closed = connected.wait_for(|connected| *connected).await.is_err();
+    }
+
+    /// The largest message the server takes, in bytes.
+    #[must_use]
+    pub fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// The server's name and version.
+    #[must_use]
+    pub fn server(&self) -> (String, String) {
+        let info = self.client.server_info();
+        (info.server_name, info.version)
+    }
+
+    /// Sends what is buffered and closes the connection.
+    pub async fn close(&self) {
+        if let Err(error) = self.client.drain().await {
+            debug!(%error, "nats.drain");
+        }
+    }
+
+    /// Asks the JetStream API.
+    pub(crate) async fn api<T: DeserializeOwned>(&self, what: &str, body: &impl Serialize) -> Result<T, Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Answer<T> {
+            Refused { error: ApiError },
+            Given(T),
+        }
+        let reading = |source| Error::Answer { what: what.to_owned(), source };
+        let body = serde_json::to_vec(body).map_err(reading)?;
+        let answer = self
+            .client
+            .request(format!("$JS.API.{what}"), body.into())
+            .await
+            .map_err(|source| Error::Unanswered { what: what.to_owned(), source })?;
+        match serde_json::from_slice(&answer.payload).map_err(reading)? {
+            Answer::Given(given) => Ok(given),
+            Answer::Refused { error } => Err(error.refused(what)),
+        }
+    }
+
+    pub(crate) fn jetstream(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(self.client.clone())
+    }
+
+    fn check_version(&self) -> Result<(), Error> {
+        let found = self.client.server_info().version;
+        let mut numbers = found.split(['.', '-']).map_while(|part| part.parse::<u64>().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(major), Some(minor)) if (major, minor) < NEEDED => Err(Error::ServerTooOld { found, needed: "2.15.0" }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn addresses(url: &str) -> Result<Vec<ServerAddr>, Error> {
+    url.split(',').map(|address| address.trim().parse().map_err(|_| Error::Address)).collect()
+}
+
+fn without_credentials(addresses: &[ServerAddr]) -> String {
+    let hosts: Vec<String> = addresses.iter().map(|address| format!("{}:{}", address.host(), address.port())).collect();
+    hosts.join(",")
+}
+
+/// Each user may only listen to its own inboxes, so that no role reads another's answers.
+fn inbox(addresses: &[ServerAddr]) -> String {
+    match addresses.iter().find_map(ServerAddr::username) {
+        Some(user) if !user.is_empty() => format!("_INBOX_{user}"),
+        _ => "_INBOX".to_owned(),
+    }
+}
+
+fn reconnect_delay(attempt: usize) -> Duration {
+    let ceiling = 50_u64.saturating_mul(1 << attempt.min(6)).min(2_000);
+    Duration::from_millis(rand::random_range(ceiling / 2..=ceiling))
+}
+
+fn note(event: &Event, state: &watch::Sender<bool>) {
+    match event {
+        Event::Connected => {
+            state.send_replace(true);
+            debug!("nats.up");
+        }
+        Event::Disconnected | Event::Closed => {
+            if state.send_replace(false) {
+                warn!("nats.disconnected");
+            }
+        }
+        Event::ServerError(error) => warn!(%error, "nats.server_error"),
+        Event::ClientError(error) => debug!(%error, "nats.client_error"),
+        Event::SlowConsumer(id) => warn!(id, "nats.slow_consumer"),
+        Event::LameDuckMode => info!("nats.lame_duck"),
+        Event::Draining => debug!("nats.draining"),
+    }
+}

@@ -1,0 +1,51 @@
+//! Dead letters: the whole message, the reason, and where it came from.
+
+use std::time::Duration;
+
+use schemas::{
+    header::{self, Headers},
+    subject,
+};
+use tokio::time::Instant;
+
+use crate::{
+    message::{Message, Outgoing},
+    publish::{PublishError, Publisher},
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where messages go that will not succeed by themselves.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    publisher: Publisher,
+    /// Who gave up, a token of the subject: `router`.
+    stage: &'static str,
+}
+
+impl DeadLetters {
+    /// The dead letters of a stage.
+    #[must_use]
+    pub fn new(publisher: Publisher, stage: &'static str) -> Self {
+        Self { publisher, stage }
+    }
+
+    /// Stores a copy. Idempotent: a message dies once at a stage.
+    pub async fn bury(&self, stream: &str, message: &Message, reason: &str, detail: &str) -> Result<(), PublishError> {
+        let mut headers: Headers = message.headers.clone();
+        let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
+        put(header::DLQ_REASON, reason);
+        put(header::DLQ_DETAIL, detail);
+        put(header::DLQ_STREAM, stream);
+        put(header::DLQ_SEQUENCE, &message.sequence.to_string());
+        put(header::DLQ_SUBJECT, &message.subject);
+        let letter = Outgoing {
+            subject: subject::dead(self.stage, reason),
+            id: format!("dlq:{}:{stream}:{}", self.stage, message.sequence),
+            headers,
+            payload: message.payload.clone(),
+            once: false,
+        };
+        self.publisher.publish(letter, Instant::now() + PATIENCE).await.map(drop)
+    }
+}

@@ -1,0 +1,88 @@
+//! Pulls messages, as many as there are slots, and outlives restarts of the server and loss of the consumer.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use futures_util::StreamExt;
+use tokio::sync::mpsc::Sender;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Consumer, Slot};
+use crate::{error::Error, message::Message};
+
+/// How long one pull request waits for messages.
+const EXPIRES: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Largest pull, so that many large bodies do not come at once.
+const MAX_BYTES: usize = 32 << 20;
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+pub(super) async fn run(consumer: Consumer, sender: Sender<(Message, Slot)>, stop: CancellationToken) {
+    let mut pause = PAUSE_MIN;
+    let mut failing = false;
+    while !stop.is_cancelled() {
+        let pulled = tokio::select! {
+            () = stop.cancelled() => return,
+            pulled = pull_until_failure(&consumer, &sender, &mut failing) => pulled,
+        };
+        let Err(error) = pulled else { return };
+        // Said once when it begins and once when it ends, not at each try.
+        if !failing {
+            failing = true;
+            pause = PAUSE_MIN;
+            warn!(error = &error as &dyn std::error::Error, stream = consumer.stream, consumer = consumer.name, "consumer.lost");
+        }
+        let jitter = rand::random_range(0.5..1.0);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(pause.mul_f64(jitter)) => {}
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Ends well only when nobody listens any more.
+async fn pull_until_failure(consumer: &Consumer, sender: &Sender<(Message, Slot)>, failing: &mut bool) -> Result<(), Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
+    consumer.broker.connected().await;
+    let context = consumer.broker.jetstream();
+    let stream = context.get_stream_no_info(consumer.stream).await.map_err(|error| failed(Box::new(error)))?;
+    let handle: PullConsumer = stream.get_consumer(consumer.name).await.map_err(failed)?;
+    if std::mem::take(failing) {
+        info!(stream = consumer.stream, consumer = consumer.name, "consumer.back");
+    }
+    while consumer.broker.is_connected() {
+        if pull(consumer, &handle, sender).await?.is_none() {
+            return Ok(());
+        }
+    }
+    Err(failed("the connection is down".into()))
+}
+
+/// One pull. None when nobody listens any more.
+async fn pull(consumer: &Consumer, handle: &PullConsumer, sender: &Sender<(Message, Slot)>) -> Result<Option<()>, Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
+    let mut slots = consumer.slots.take().await;
+    let mut batch: pull::Batch = handle
+        .batch()
+        .max_messages(slots.len())
+        .max_bytes(MAX_BYTES)
+        .expires(EXPIRES)
+        .heartbeat(HEARTBEAT)
+        .messages()
+        .await
+        .map_err(|error| failed(Box::new(error)))?;
+    while let Some(message) = batch.next().await {
+        let message = message.map_err(failed)?;
+        let (Some(message), Some(slot)) = (Message::consumed(message.message), slots.pop()) else { continue };
+        if message.delivered > 1 {
+            consumer.redelivered.inc();
+        }
+        if sender.send((message, slot.fill(&consumer.slots))).await.is_err() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(()))
+}

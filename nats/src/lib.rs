@@ -1,0 +1,30 @@
+//! The broker, as the rest of the gateway sees it. The only crate that knows async-nats.
+//!
+//! [`Broker`] is a connection. [`topology`] says which streams, buckets and consumers exist. [`Publisher`] stores
+//! a message and tells which of three outcomes it had. [`consume`] hands messages to a handler that answers
+//! [`Verdict::Done`], [`Verdict::Retry`] or [`Verdict::Dead`]. [`Reader`] reads a stream without a trace.
+
+mod bucket;
+mod connect;
+pub mod consume;
+mod error;
+mod message;
+mod payload;
+pub mod publish;
+mod read;
+pub mod topology;
+pub mod trace;
+
+pub use bucket::Bucket;
+pub use connect::{Broker, Config, Credentials};
+pub use consume::Verdict;
+pub use error::{Code, Error};
+pub use message::{Message, Outgoing};
+pub use payload::Payloads;
+pub use publish::{Mode, PublishError, Publisher, Stored};
+pub use read::{Reader, Start};
+
+/// The shipped configuration of a single server.
+pub const NATS_CONF: &str = include_str!("../nats.conf");
+/// The shipped configuration of a cluster's node.
+pub const CLUSTER_CONF: &str = include_str!("../cluster.conf");

@@ -1,0 +1,178 @@
+//! Messages on their way out and in.
+
+use std::{fmt, str::FromStr};
+
+use async_nats::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+use schemas::header::Headers;
+
+/// A message to be stored.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Where.
+    pub subject: String,
+    /// The dedup id, unique within the stream.
+    pub id: String,
+    /// Our headers; names of the broker's (`Nats-…`) are left out.
+    pub headers: Headers,
+    /// The body.
+    pub payload: Bytes,
+    /// Whether the subject may hold this one message only: stored once within the retention.
+    pub once: bool,
+}
+
+impl Outgoing {
+    /// Bytes it takes in a batch, roughly.
+    pub(crate) fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        self.subject.len() + self.id.len() + headers + self.payload.len()
+    }
+
+    /// The headers as the client wants them.
+    pub(crate) fn header_map(&self) -> HeaderMap {
+        let mut map = to_map(&self.headers);
+        if let Ok(id) = HeaderValue::from_str(&self.id) {
+            map.insert(header::NATS_MESSAGE_ID, id);
+        }
+        if self.once {
+            map.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0));
+        }
+        map
+    }
+}
+
+/// Our headers as a map; a name or value that could break the protocol is left out, and so is the broker's own.
+pub(crate) fn to_map(headers: &Headers) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let ours = !name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"));
+        if let (true, Ok(name), Ok(value)) = (ours, HeaderName::from_str(name), HeaderValue::from_str(value)) {
+            map.append(name, value);
+        }
+    }
+    map
+}
+
+/// A stored message.
+#[derive(Clone)]
+pub struct Message {
+    /// Where it is stored.
+    pub subject: String,
+    /// All its headers.
+    pub headers: Headers,
+    /// The body.
+    pub payload: Bytes,
+    /// Its place in the stream.
+    pub sequence: u64,
+    /// How often it was handed out, this time included.
+    pub delivered: u64,
+    /// Messages of the same consumer that wait behind it.
+    pub pending: u64,
+    /// When the broker stored it, milliseconds since the epoch.
+    pub stored_at: i64,
+    /// The subject that acknowledges it; empty for what needs no acknowledgement.
+    pub(crate) reply: String,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("subject", &self.subject)
+            .field("sequence", &self.sequence)
+            .field("bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Message {
+    /// First value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        schemas::header::first(&self.headers, name)
+    }
+
+    /// The dedup id it was stored under.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.header("Nats-Msg-Id")
+    }
+
+    /// A message that a consumer handed out, or none if it says nothing of its place.
+    pub(crate) fn consumed(message: async_nats::Message) -> Option<Self> {
+        let reply = message.reply?.into_string();
+        let place = Place::parse(&reply)?;
+        Some(Self {
+            subject: message.subject.into_string(),
+            headers: message.headers.map(from_map).unwrap_or_default(),
+            payload: message.payload,
+            sequence: place.sequence,
+            delivered: place.delivered,
+            pending: place.pending,
+            stored_at: place.stored_at,
+            reply,
+        })
+    }
+}
+
+pub(crate) fn from_map(map: HeaderMap) -> Headers {
+    let pairs = map.iter().flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        values.iter().map(move |value| (name.to_owned(), value.as_str().to_owned()))
+    });
+    pairs.collect()
+}
+
+/// What an acknowledgement subject tells:
+/// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<nanos>.<pending>`.
+struct Place {
+    sequence: u64,
+    delivered: u64,
+    pending: u64,
+    stored_at: i64,
+}
+
+impl Place {
+    fn parse(reply: &str) -> Option<Self> {
+        let tokens: Vec<&str> = reply.split('.').collect();
+        if tokens.first() != Some(&"$JS") || tokens.get(1) != Some(&"ACK") {
+            return None;
+        }
+        // The longer form begins with domain and account, and ends in a random token.
+        let at = if tokens.len() >= 11 { 6 } else { 4 };
+        let number = |index: usize| tokens.get(at + index)?.parse::<u64>().ok();
+        Some(Self {
+            delivered: number(0)?,
+            sequence: number(1)?,
+            stored_at: i64::try_from(number(3)? / 1_000_000).ok()?,
+            pending: number(4)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_an_acknowledgement_subject_tell_the_place() {
+        for reply in [
+            "$JS.ACK.GW_WEBHOOK.router.2.41.7.1700000000123000000.5",
+            "$JS.ACK.hub.ACC.GW_WEBHOOK.router.2.41.7.1700000000123000000.5.rnd",
+        ] {
+            let place = Place::parse(reply).expect("a place");
+            assert_eq!((place.delivered, place.sequence, place.pending), (2, 41, 5));
+            assert_eq!(place.stored_at, 1_700_000_000_123);
+        }
+        assert!(Place::parse("_INBOX.x").is_none());
+    }
+
+    #[test]
+    fn neither_a_line_break_nor_the_brokers_own_headers_pass() {
+        let headers: Headers = [("Gw-Event", "a\r\nNats-TTL: 1s"), ("nats-ttl", "1s"), ("Gw-Org", "o"), ("bad name", "x")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let map = to_map(&headers);
+        assert_eq!(map.len(), 1);
+        assert_eq!(map.get("Gw-Org").map(HeaderValue::as_str), Some("o"));
+    }
+}

@@ -1,0 +1,97 @@
+//! Claim check: a body too large for a message waits in the object store, and the message names it.
+
+use async_nats::jetstream::{
+    self,
+    object_store::{ObjectMetadata, ObjectStore},
+};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use schemas::SubjectToken;
+use sha2::{Digest, Sha256};
+use tokio::{io::AsyncReadExt, sync::OnceCell};
+
+use crate::{connect::Broker, error::Error, topology::GW_PAYLOAD};
+
+/// Above this a body does not travel in a message.
+const INLINE: usize = 512 * 1024;
+/// What headers and the envelope may take of the server's `max_payload`.
+const MARGIN: usize = 64 * 1024;
+
+/// The store of large bodies.
+#[derive(Clone)]
+pub struct Payloads {
+    broker: Broker,
+    store: std::sync::Arc<OnceCell<ObjectStore>>,
+}
+
+impl std::fmt::Debug for Payloads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Payloads")
+    }
+}
+
+impl Payloads {
+    /// The store on this broker.
+    #[must_use]
+    pub fn new(broker: &Broker) -> Self {
+        Self { broker: broker.clone(), store: std::sync::Arc::default() }
+    }
+
+    /// The largest body that travels in a message, in bytes.
+    #[must_use]
+    pub fn inline_limit(&self) -> usize {
+        inline_limit(self.broker.max_payload())
+    }
+
+    /// Stores a body and gives its name: `<provider>/<delivery>/<sha-256>`, so that a name never changes its
+    /// bytes. What is stored already is not sent again.
+    pub async fn put(&self, provider: &str, delivery: &str, body: &Bytes) -> Result<String, Error> {
+        let digest = HEXLOWER.encode(&Sha256::digest(body));
+        let name = format!("{}/{}/{digest}", SubjectToken::new(provider), SubjectToken::new(delivery));
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "store", name: name.clone(), source };
+        let store = self.store().await?;
+        if store.info(&name).await.is_ok_and(|info| info.size == body.len()) {
+            return Ok(name);
+        }
+        let object = ObjectMetadata { name: name.clone(), ..ObjectMetadata::default() };
+        let mut bytes = body.as_ref();
+        store.put(object, &mut bytes).await.map_err(|error| failed(Box::new(error)))?;
+        Ok(name)
+    }
+
+    /// Reads a body. The store checks its digest.
+    pub async fn get(&self, name: &str) -> Result<Bytes, Error> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "read", name: name.to_owned(), source };
+        let store = self.store().await?;
+        let mut object = store.get(name).await.map_err(|error| failed(Box::new(error)))?;
+        let mut body = Vec::with_capacity(object.info.size);
+        object.read_to_end(&mut body).await.map_err(|error| failed(Box::new(error)))?;
+        Ok(body.into())
+    }
+
+    async fn store(&self) -> Result<&ObjectStore, Error> {
+        let open = async || {
+            jetstream::new(self.broker.client.clone())
+                .get_object_store(GW_PAYLOAD)
+                .await
+                .map_err(|error| Error::Read { stream: format!("OBJ_{GW_PAYLOAD}"), source: Box::new(error) })
+        };
+        self.store.get_or_try_init(open).await
+    }
+}
+
+fn inline_limit(max_payload: usize) -> usize {
+    INLINE.min(max_payload.saturating_sub(MARGIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stays_below_both_our_limit_and_the_servers() {
+        assert_eq!(inline_limit(1 << 20), 512 * 1024);
+        assert_eq!(inline_limit(256 * 1024), 192 * 1024);
+        assert_eq!(inline_limit(1024), 0);
+    }
+}

@@ -1,0 +1,249 @@
+//! Storing messages. A publish has three outcomes: stored, duplicate, or unknown, and an unknown one is tried
+//! again with the same id until the caller's deadline.
+
+use std::{future::Future, time::Duration};
+
+use async_nats::RequestErrorKind;
+use tokio::{sync::mpsc, time::Instant};
+use tracing::debug;
+
+use crate::{connect::Broker, error::Code, message::Outgoing, trace};
+
+mod ack;
+mod batch;
+mod group;
+mod measure;
+
+use group::Group;
+
+/// How long one try waits for the broker.
+const TRY: Duration = Duration::from_secs(2);
+/// Pause before another try, in milliseconds: between the two.
+const PAUSE: std::ops::Range<u64> = 20..200;
+
+/// The broker has the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It was stored now.
+    New {
+        /// Its place in the stream.
+        sequence: u64,
+    },
+    /// It was there before.
+    Duplicate {
+        /// The place of the first.
+        sequence: u64,
+    },
+}
+
+impl Stored {
+    /// The message's place in the stream.
+    #[must_use]
+    pub fn sequence(self) -> u64 {
+        match self {
+            Self::New { sequence } | Self::Duplicate { sequence } => sequence,
+        }
+    }
+}
+
+/// The broker did not confirm the message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The stream holds as much as it may.
+    #[error("the stream is full: raise its max_bytes or shorten its retention")]
+    Full,
+    /// The server or account has no storage left.
+    #[error("the broker has no storage left")]
+    StorageExceeded,
+    /// The cluster has no leader for the stream.
+    #[error("the stream has no leader")]
+    NoQuorum,
+    /// The message is larger than the server takes.
+    #[error("the message is larger than the server's max_payload")]
+    TooLarge,
+    /// No answer came in time: the message may be stored or not.
+    #[error("the broker did not confirm in time")]
+    Unconfirmed,
+    /// No stream listens, or the user may not publish there.
+    #[error("no stream takes the subject")]
+    NoStream,
+    /// The broker refused for a reason that time does not cure.
+    #[error("the broker refused: {description} ({code})")]
+    Refused {
+        /// Which error.
+        code: Code,
+        /// The broker's words.
+        description: String,
+    },
+}
+
+impl PublishError {
+    /// Whether another try can succeed.
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Unconfirmed | Self::NoStream => true,
+            Self::Refused { code, .. } => matches!(
+                code,
+                Code::DuplicateInFlight
+                    | Code::SubjectInFlight
+                    | Code::TooManyRequests
+                    | Code::TooManyBatches
+                    | Code::BatchIncomplete
+                    | Code::BatchDuplicate
+                    | Code::WrongLastSequence
+            ),
+            Self::Full | Self::StorageExceeded | Self::NoQuorum | Self::TooLarge => false,
+        }
+    }
+
+    fn of(code: Code, description: String) -> Self {
+        match code {
+            Code::StreamFull => Self::Full,
+            Code::StorageExceeded => Self::StorageExceeded,
+            Code::NotAvailable => Self::NoQuorum,
+            code => Self::Refused { code, description },
+        }
+    }
+
+    fn of_request(error: &async_nats::RequestError) -> Self {
+        match error.kind() {
+            RequestErrorKind::NoResponders => Self::NoStream,
+            RequestErrorKind::MaxPayloadExceeded => Self::TooLarge,
+            _ => Self::Unconfirmed,
+        }
+    }
+}
+
+/// How messages go to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What waits while a batch is in flight becomes the next atomic batch: one fsync for all of it.
+    Batch,
+    /// Each message by itself, many in flight.
+    Pipeline,
+}
+
+impl Mode {
+    /// Measures on the broker which of the two is faster: a client cannot see how the server syncs.
+    pub async fn measure(broker: &Broker, instance: &str) -> Self {
+        measure::fastest(broker, instance).await
+    }
+}
+
+/// Stores messages in one stream. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    way: Way,
+}
+
+#[derive(Clone, Debug)]
+enum Way {
+    Pipeline(Broker),
+    Batch(Broker, mpsc::Sender<group::Unit>),
+    #[cfg(feature = "bench")]
+    Null,
+}
+
+impl Publisher {
+    /// A publisher, and the task that groups its messages: it ends when the last clone of the publisher is gone.
+    #[must_use]
+    pub fn new(broker: &Broker, mode: Mode) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (way, group) = match mode {
+            Mode::Pipeline => (Way::Pipeline(broker.clone()), None),
+            Mode::Batch => {
+                let (group, sender) = Group::new(broker.clone());
+                (Way::Batch(broker.clone(), sender), Some(group))
+            }
+        };
+        let task = async move {
+            if let Some(group) = group {
+                group.run().await;
+            }
+        };
+        (Self { way }, task)
+    }
+
+    /// Confirms at once and stores nothing: shows what the edge itself costs.
+    #[cfg(feature = "bench")]
+    #[must_use]
+    pub fn null() -> Self {
+        Self { way: Way::Null }
+    }
+
+    /// Stores a message, trying again with the same id until the deadline.
+    pub async fn publish(&self, mut message: Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
+        trace::inject(&mut message.headers);
+        retry(deadline, || self.attempt(&message, deadline)).await
+    }
+
+    /// Stores messages so that none stands before one that was given earlier. They become one atomic batch.
+    pub async fn publish_in_order(&self, mut messages: Vec<Outgoing>, deadline: Instant) -> Result<Vec<Stored>, PublishError> {
+        for message in &mut messages {
+            trace::inject(&mut message.headers);
+        }
+        retry(deadline, || self.attempt_all(&messages, deadline)).await
+    }
+
+    async fn attempt(&self, message: &Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
+        match &self.way {
+            Way::Pipeline(broker) => {
+                connected(broker, deadline).await?;
+                ack::publish(&broker.client, message, limit(deadline)).await
+            }
+            Way::Batch(broker, group) => {
+                connected(broker, deadline).await?;
+                let stored = group::submit(group, vec![message.clone()], deadline).await?;
+                stored.into_iter().next().unwrap_or(Err(PublishError::Unconfirmed))
+            }
+            #[cfg(feature = "bench")]
+            Way::Null => {
+                std::hint::black_box(message.header_map());
+                Ok(Stored::New { sequence: 1 })
+            }
+        }
+    }
+
+    async fn attempt_all(&self, messages: &[Outgoing], deadline: Instant) -> Result<Vec<Stored>, PublishError> {
+        match &self.way {
+            Way::Pipeline(broker) => {
+                connected(broker, deadline).await?;
+                let references: Vec<&Outgoing> = messages.iter().collect();
+                batch::store(&broker.client, &references, limit(deadline)).await.into_iter().collect()
+            }
+            Way::Batch(broker, group) => {
+                connected(broker, deadline).await?;
+                group::submit(group, messages.to_vec(), deadline).await?.into_iter().collect()
+            }
+            #[cfg(feature = "bench")]
+            Way::Null => Ok(messages.iter().map(|_| Stored::New { sequence: 1 }).collect()),
+        }
+    }
+}
+
+async fn retry<T, F: Future<Output = Result<T, PublishError>>>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, PublishError> {
+    loop {
+        match attempt().await {
+            Err(error) if error.is_transient() => {
+                let pause = Duration::from_millis(rand::random_range(PAUSE));
+                if Instant::now() + pause >= deadline {
+                    return Err(error);
+                }
+                debug!(%error, "publish.retry");
+                tokio::time::sleep(pause).await;
+            }
+            settled => return settled,
+        }
+    }
+}
+
+/// A message given to a client that is not connected would wait there past its deadline, and be stored after all.
+async fn connected(broker: &Broker, deadline: Instant) -> Result<(), PublishError> {
+    if broker.is_connected() {
+        return Ok(());
+    }
+    tokio::time::timeout_at(deadline, broker.connected()).await.map_err(|_elapsed| PublishError::Unconfirmed)
+}
+
+fn limit(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).min(TRY)
+}

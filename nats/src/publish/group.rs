@@ -1,0 +1,128 @@
+//! Group commit: what waits while a batch is in flight becomes the next one. No timer: a lone message goes at
+//! once.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+
+use super::{PublishError, Stored, batch, limit};
+use crate::{connect::Broker, message::Outgoing};
+
+/// The server takes 1,000 messages a batch; half of that keeps a batch's latency low.
+const MAX_MESSAGES: usize = 500;
+const MAX_BYTES: usize = 4 << 20;
+/// While one batch is synced, the next is staged.
+const IN_FLIGHT: usize = 2;
+/// Units that may wait before callers do.
+const QUEUE: usize = 8_192;
+
+type Outcomes = Vec<Result<Stored, PublishError>>;
+
+/// Messages that stay together and in order, and who waits for them.
+#[derive(Debug)]
+pub(super) struct Unit {
+    messages: Vec<Outgoing>,
+    deadline: Instant,
+    reply: oneshot::Sender<Outcomes>,
+}
+
+pub(super) struct Group {
+    broker: Broker,
+    units: mpsc::Receiver<Unit>,
+    /// A unit that did not fit into the batch before.
+    left: VecDeque<Unit>,
+}
+
+/// Hands messages to the group and waits for what became of them.
+pub(super) async fn submit(group: &mpsc::Sender<Unit>, messages: Vec<Outgoing>, deadline: Instant) -> Result<Outcomes, PublishError> {
+    let (reply, outcomes) = oneshot::channel();
+    let sent = async {
+        group.send(Unit { messages, deadline, reply }).await.map_err(|_closed| PublishError::Unconfirmed)?;
+        outcomes.await.map_err(|_closed| PublishError::Unconfirmed)
+    };
+    tokio::time::timeout_at(deadline, sent).await.map_err(|_elapsed| PublishError::Unconfirmed)?
+}
+
+impl Group {
+    pub(super) fn new(broker: Broker) -> (Self, mpsc::Sender<Unit>) {
+        let (sender, units) = mpsc::channel(QUEUE);
+        (Self { broker, units, left: VecDeque::new() }, sender)
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut commits = JoinSet::new();
+        while let Some(units) = self.gather().await {
+            commits.spawn(commit(self.broker.clone(), units));
+            while commits.len() >= IN_FLIGHT {
+                commits.join_next().await;
+            }
+        }
+        while commits.join_next().await.is_some() {}
+    }
+
+    /// Everything that waits, as far as one batch holds it; waits for the first.
+    fn gather(&mut self) -> impl Future<Output = Option<Vec<Unit>>> + Send {
+        async {
+            let first = match self.left.pop_front() {
+                Some(left) => left,
+                None => self.units.recv().await?,
+            };
+            let (mut count, mut bytes) = size(&first);
+            let mut units = vec![first];
+            while let Ok(unit) = self.units.try_recv() {
+                let (more, larger) = size(&unit);
+                if count + more > MAX_MESSAGES || bytes + larger > MAX_BYTES {
+                    self.left.push_back(unit);
+                    break;
+                }
+                (count, bytes) = (count + more, bytes + larger);
+                units.push(unit);
+            }
+            Some(units)
+        }
+    }
+}
+
+fn size(unit: &Unit) -> (usize, usize) {
+    (unit.messages.len(), unit.messages.iter().map(Outgoing::size).sum())
+}
+
+/// Stores the units as one batch. The same id twice is stored once, and the second told so.
+async fn commit(broker: Broker, units: Vec<Unit>) {
+    let now = Instant::now();
+    let units: Vec<Unit> = units.into_iter().filter(|unit| unit.deadline > now && !unit.reply.is_closed()).collect();
+    let Some(deadline) = units.iter().map(|unit| unit.deadline).max() else { return };
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut unique: Vec<&Outgoing> = Vec::new();
+    let mut index: Vec<(usize, bool)> = Vec::new();
+    for message in units.iter().flat_map(|unit| &unit.messages) {
+        let fresh = unique.len();
+        let place = *places.entry(&message.id).or_insert(fresh);
+        if place == fresh {
+            unique.push(message);
+        }
+        index.push((place, place == fresh));
+    }
+    let outcomes = batch::store(&broker.client, &unique, limit(deadline)).await;
+    let mut index = index.into_iter();
+    let replies: Vec<Outcomes> = units.iter().map(|unit| index.by_ref().take(unit.messages.len()).map(|place| outcome(&outcomes, place)).collect()).collect();
+    for (unit, outcomes) in units.into_iter().zip(replies) {
+        // Who no longer waits has given up at its deadline.
+        let _gone = unit.reply.send(outcomes).is_err();
+    }
+}
+
+fn outcome(outcomes: &[Result<Stored, PublishError>], (place, first): (usize, bool)) -> Result<Stored, PublishError> {
+    match outcomes.get(place) {
+        Some(Ok(stored)) if !first => Ok(Stored::Duplicate { sequence: stored.sequence() }),
+        Some(outcome) => outcome.clone(),
+        None => Err(PublishError::Unconfirmed),
+    }
+}

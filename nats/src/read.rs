@@ -1,0 +1,106 @@
+//! Reading a stream from some point on, without leaving a trace on the server.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures_util::StreamExt;
+use time::OffsetDateTime;
+
+use crate::{
+    connect::Broker,
+    error::Error,
+    message::Message,
+};
+
+/// Where to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the first message the stream holds.
+    First,
+    /// With what is stored from now on.
+    New,
+    /// With what was stored at or after this time, milliseconds since the epoch.
+    Since(i64),
+    /// With this sequence.
+    Sequence(u64),
+    /// With the last message of each subject, then what follows.
+    LastPerSubject,
+}
+
+/// An ordered reader: every message once, in order; it heals itself when the server restarts.
+pub struct Reader {
+    stream: String,
+    messages: pull::Ordered,
+    waiting: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("stream", &self.stream).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Opens a reader of a stream's messages that match one of the filters.
+    pub async fn open(broker: &Broker, stream: &str, filters: &[String], start: Start, headers_only: bool) -> Result<Self, Error> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: stream.to_owned(), source };
+        let context = broker.jetstream();
+        let handle = context.get_stream_no_info(stream).await.map_err(|error| failed(Box::new(error)))?;
+        let mut config = pull::OrderedConfig {
+            deliver_policy: policy(start),
+            headers_only,
+            description: Some("gangway reader".to_owned()),
+            ..pull::OrderedConfig::default()
+        };
+        match filters {
+            [only] => config.filter_subject.clone_from(only),
+            several => config.filter_subjects = several.to_vec(),
+        }
+        let consumer = handle.create_consumer(config).await.map_err(|error| failed(Box::new(error)))?;
+        let waiting = consumer.cached_info().num_pending;
+        let messages = consumer.messages().await.map_err(|error| failed(Box::new(error)))?;
+        Ok(Self { stream: stream.to_owned(), messages, waiting })
+    }
+
+    /// How many messages waited when the reader was opened.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    /// The next message, however long it takes.
+    pub async fn next(&mut self) -> Result<Message, Error> {
+        loop {
+            let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.clone(), source };
+            match self.messages.next().await {
+                Some(Ok(message)) => {
+                    if let Some(message) = Message::consumed(message.message) {
+                        return Ok(message);
+                    }
+                }
+                Some(Err(error)) => return Err(failed(Box::new(error))),
+                None => return Err(failed("the reader ended".into())),
+            }
+        }
+    }
+
+    /// The next message, if it comes within this time.
+    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Message>, Error> {
+        match tokio::time::timeout(patience, self.next()).await {
+            Ok(message) => message.map(Some),
+            Err(_elapsed) => Ok(None),
+        }
+    }
+}
+
+fn policy(start: Start) -> DeliverPolicy {
+    match start {
+        Start::First => DeliverPolicy::All,
+        Start::New => DeliverPolicy::New,
+        Start::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        Start::LastPerSubject => DeliverPolicy::LastPerSubject,
+        Start::Since(millis) => DeliverPolicy::ByStartTime {
+            start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        },
+    }
+}

@@ -1,0 +1,288 @@
+//! Every stream, bucket and consumer the gateway uses, and how a server is brought to them.
+
+use std::{collections::HashMap, time::Duration};
+
+use async_nats::jetstream::{
+    consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull},
+    stream::{self, Compression, DiscardPolicy, RetentionPolicy, StorageType},
+};
+use schemas::{route, subject};
+use tracing::info;
+
+use crate::{
+    connect::Broker,
+    error::{Code, Error},
+};
+
+mod diff;
+
+pub use diff::{Difference, Plan};
+
+/// Stream of deliveries: the source of truth.
+pub const GW_WEBHOOK: &str = "GW_WEBHOOK";
+/// Stream of events: what subscribers read.
+pub const GW_EVENT: &str = "GW_EVENT";
+/// Stream of deliveries that no link claims yet.
+pub const GW_PARKED: &str = "GW_PARKED";
+/// Stream of what became of deliveries, where it was not simply an event.
+pub const GW_OUTCOME: &str = "GW_OUTCOME";
+/// Stream of what happened to connections.
+pub const GW_CONNECTION: &str = "GW_CONNECTION";
+/// Stream of dead letters.
+pub const GW_DLQ: &str = "GW_DLQ";
+/// Stream on which publishers measure what storing costs.
+pub const GW_PROBE: &str = "GW_PROBE";
+/// Object store of bodies too large for a message.
+pub const GW_PAYLOAD: &str = "gw_payload";
+/// Consumer of live deliveries.
+pub const ROUTER: &str = "router";
+/// Consumer of history.
+pub const ROUTER_HISTORY: &str = "router-history";
+
+/// How long the broker waits for an acknowledgement before it hands a message out again.
+pub const ACK_WAIT: Duration = Duration::from_secs(60);
+/// How often a message is handed out at most.
+pub const MAX_DELIVER: i64 = 8;
+/// The server remembers message ids this long; beyond it the subject's expected sequence guards.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const GIB: i64 = 1 << 30;
+
+/// What an operator can choose.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// 1, or 3 on a cluster.
+    pub replicas: usize,
+    /// How long deliveries, events and outcomes are kept.
+    pub retention: Duration,
+    /// Largest size of a stream in bytes, by stream name; others keep their default.
+    pub max_bytes: HashMap<String, i64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { replicas: 1, retention: 7 * DAY, max_bytes: HashMap::new() }
+    }
+}
+
+/// A stream as it should be, and its consumers.
+#[derive(Clone, Debug)]
+pub struct StreamSpec {
+    /// The stream.
+    pub config: stream::Config,
+    /// Its durable consumers.
+    pub consumers: Vec<pull::Config>,
+}
+
+/// All streams, buckets and object stores, in the order they are made.
+#[must_use]
+pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
+    let payload_age = settings.retention.max(30 * DAY) + DAY;
+    vec![
+        webhooks(settings),
+        only(stream::Config {
+            compression: Some(Compression::S2),
+            allow_atomic_publish: true,
+            duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
+            max_consumers: 5_000,
+            ..base(settings, GW_EVENT, "Deliveries resolved to one organisation and normalised", &[subject::EVENTS, subject::HISTORY_EVENTS])
+        }),
+        only(stream::Config {
+            compression: Some(Compression::S2),
+            allow_atomic_publish: true,
+            max_age: 30 * DAY,
+            duplicate_window: DUPLICATE_WINDOW,
+            max_bytes: settings.bytes(GW_PARKED, 4 * GIB),
+            ..base(settings, GW_PARKED, "Verified deliveries that no link claims yet", &[subject::PARKED])
+        }),
+        only(stream::Config {
+            allow_atomic_publish: true,
+            discard: DiscardPolicy::Old,
+            max_bytes: settings.bytes(GW_OUTCOME, GIB),
+            ..base(settings, GW_OUTCOME, "What became of a delivery, where it was not simply an event", &[subject::OUTCOMES])
+        }),
+        only(stream::Config {
+            max_age: 30 * DAY,
+            discard: DiscardPolicy::Old,
+            max_bytes: settings.bytes(GW_CONNECTION, GIB / 4),
+            ..base(settings, GW_CONNECTION, "What happened to connections and links", &[subject::CONNECTIONS])
+        }),
+        only(stream::Config {
+            compression: Some(Compression::S2),
+            max_age: 30 * DAY,
+            max_bytes: settings.bytes(GW_DLQ, 2 * GIB),
+            ..base(settings, GW_DLQ, "Messages that will not succeed by themselves", &[subject::DEAD])
+        }),
+        only(stream::Config {
+            allow_atomic_publish: true,
+            max_age: Duration::from_secs(3600),
+            max_messages_per_subject: 1,
+            discard: DiscardPolicy::Old,
+            max_bytes: settings.bytes(GW_PROBE, GIB / 64),
+            ..base(settings, GW_PROBE, "Publishers measure here what storing costs", &[subject::PROBES])
+        }),
+        only(bucket(settings, route::ROUTES, "Routes: one key per link")),
+        only(bucket(settings, route::CONNECTIONS, "Connections: organisation, provider, status")),
+        only(object_store(settings, GW_PAYLOAD, "Bodies too large for a message", payload_age)),
+    ]
+}
+
+fn webhooks(settings: &Settings) -> StreamSpec {
+    let config = stream::Config {
+        compression: Some(Compression::S2),
+        allow_atomic_publish: true,
+        deny_delete: true,
+        duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
+        max_consumers: 100,
+        ..base(settings, GW_WEBHOOK, "Deliveries as they came in: the source of truth", &[subject::WEBHOOKS, subject::HISTORY_WEBHOOKS])
+    };
+    let consumers = vec![
+        consumer(ROUTER, "Resolves live deliveries to events", subject::WEBHOOKS),
+        consumer(ROUTER_HISTORY, "Resolves history to events, behind live traffic", subject::HISTORY_WEBHOOKS),
+    ];
+    StreamSpec { config, consumers }
+}
+
+fn consumer(name: &str, description: &str, filter: &str) -> pull::Config {
+    pull::Config {
+        durable_name: Some(name.to_owned()),
+        description: Some(description.to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        max_deliver: MAX_DELIVER,
+        filter_subject: filter.to_owned(),
+        replay_policy: ReplayPolicy::Instant,
+        max_ack_pending: 10_000,
+        metadata: metadata(),
+        ..pull::Config::default()
+    }
+}
+
+fn base(settings: &Settings, name: &str, description: &str, subjects: &[&str]) -> stream::Config {
+    stream::Config {
+        name: name.to_owned(),
+        description: Some(description.to_owned()),
+        subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        max_age: settings.retention,
+        max_bytes: settings.bytes(name, 16 * GIB),
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: -1,
+        num_replicas: settings.replicas,
+        duplicate_window: Duration::from_secs(120),
+        max_consumers: 100,
+        allow_direct: true,
+        compression: Some(Compression::None),
+        metadata: metadata(),
+        ..stream::Config::default()
+    }
+}
+
+fn bucket(settings: &Settings, name: &str, description: &str) -> stream::Config {
+    stream::Config {
+        max_age: Duration::ZERO,
+        max_messages_per_subject: 1,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_message_ttl: true,
+        max_consumers: 1_000,
+        max_bytes: settings.bytes(&format!("KV_{name}"), 2 * GIB),
+        ..base(settings, &format!("KV_{name}"), description, &[&format!("$KV.{name}.>")])
+    }
+}
+
+fn object_store(settings: &Settings, name: &str, description: &str, max_age: Duration) -> stream::Config {
+    stream::Config {
+        max_age,
+        allow_rollup: true,
+        max_bytes: settings.bytes(&format!("OBJ_{name}"), 16 * GIB),
+        ..base(settings, &format!("OBJ_{name}"), description, &[&format!("$O.{name}.C.>"), &format!("$O.{name}.M.>")])
+    }
+}
+
+fn only(config: stream::Config) -> StreamSpec {
+    StreamSpec { config, consumers: Vec::new() }
+}
+
+fn metadata() -> HashMap<String, String> {
+    HashMap::from([("managed-by".to_owned(), "gangway".to_owned())])
+}
+
+impl Settings {
+    fn bytes(&self, stream: &str, default: i64) -> i64 {
+        self.max_bytes.get(stream).copied().unwrap_or(default)
+    }
+}
+
+/// Brings the server to the wanted topology. Refuses to make a stream keep less than it does, unless forced.
+pub async fn apply(broker: &Broker, settings: &Settings, force: bool) -> Result<Vec<Plan>, Error> {
+    let plans = diff(broker, settings).await?;
+    if !force && let Some(shrink) = plans.iter().find_map(Plan::shrinks) {
+        return Err(shrink);
+    }
+    let context = broker.jetstream();
+    for plan in plans.iter().filter(|plan| !plan.is_empty()) {
+        let name = &plan.spec.config.name;
+        let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: name.clone(), source };
+        if plan.missing || !plan.differences.is_empty() {
+            context.create_or_update_stream(plan.spec.config.clone()).await.map_err(|error| refused(Box::new(error)))?;
+        }
+        for consumer in &plan.consumers {
+            context
+                .create_consumer_on_stream(consumer.clone(), name)
+                .await
+                .map_err(|error| refused(Box::new(error)))?;
+        }
+        info!(stream = name, created = plan.missing, "topology.applied");
+    }
+    Ok(plans)
+}
+
+/// What differs between the server and the wanted topology, a plan a stream.
+pub async fn diff(broker: &Broker, settings: &Settings) -> Result<Vec<Plan>, Error> {
+    let mut plans = Vec::new();
+    for spec in specs(settings) {
+        let name = spec.config.name.clone();
+        let info = match stream_info(broker, &name).await {
+            Ok(info) => Some(info),
+            Err(error) if error.code() == Some(Code::StreamNotFound) => None,
+            Err(error) => return Err(error),
+        };
+        let mut consumers = Vec::new();
+        for consumer in &spec.consumers {
+            let durable = consumer.durable_name.as_deref().unwrap_or_default();
+            let found = match (&info, durable) {
+                (None, _) => None,
+                (Some(_), durable) => consumer_config(broker, &name, durable).await?,
+            };
+            if found.is_none_or(|found| !diff::same_consumer(&found, consumer)) {
+                consumers.push(consumer.clone());
+            }
+        }
+        plans.push(Plan::new(spec, info.map(|info| info.config), consumers));
+    }
+    Ok(plans)
+}
+
+/// A stream's configuration and state.
+pub async fn stream_info(broker: &Broker, stream: &str) -> Result<stream::Info, Error> {
+    broker.api(&format!("STREAM.INFO.{stream}"), &serde_json::Map::new()).await
+}
+
+/// A consumer's state.
+pub async fn consumer_info(broker: &Broker, stream: &str, consumer: &str) -> Result<async_nats::jetstream::consumer::Info, Error> {
+    broker.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &serde_json::Map::new()).await
+}
+
+async fn consumer_config(broker: &Broker, stream: &str, consumer: &str) -> Result<Option<async_nats::jetstream::consumer::Config>, Error> {
+    match consumer_info(broker, stream, consumer).await {
+        Ok(info) => Ok(Some(info.config)),
+        Err(error) if error.code() == Some(Code::ConsumerNotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
