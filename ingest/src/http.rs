@@ -1,0 +1,154 @@
+//! The way of one webhook: provider, form of the signature, body, signature, identity, broker, answer.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, Request},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use nats::{Outgoing, Stored};
+use schemas::{
+    Delivery, Origin,
+    caller::RequestIds,
+    header,
+    provider::Received,
+    subject,
+};
+use serde_json::json;
+use tokio::time::Instant;
+use tracing::Span;
+
+use crate::{
+    Configured, Ingest, Inner, body,
+    error::Error,
+    verify::{Claimed, Verified},
+};
+
+/// Larger bodies are verified off the runtime's threads.
+const SMALL: usize = 256 * 1024;
+
+pub(crate) async fn webhook(State(ingest): State<Ingest>, Path(provider): Path<String>, request: Request<Body>) -> Response {
+    let begun = Instant::now();
+    let Some(configured) = ingest.0.configured.get(provider.as_str()) else {
+        return ingest.0.refuse(None, Error::UnknownProvider);
+    };
+    match ingest.0.receive(configured, request, begun).await {
+        Ok((delivery, stored)) => ingest.0.accept(configured.provider.id, &delivery, stored, begun),
+        Err(error) => ingest.0.refuse(Some(configured.provider.id), error),
+    }
+}
+
+impl Inner {
+    async fn receive(&self, configured: &Configured, request: Request<Body>, begun: Instant) -> Result<(String, Stored), Error> {
+        let (head, body) = request.into_parts();
+        let claimed = configured.keys.claim(|name| text(&head.headers, name)).ok_or(Error::BadSignature)?;
+        configured.admit()?;
+        let held = body::read(&self.budget, &head.headers, body, self.body_timeout).await?;
+        let verified = verify(configured, claimed, held.bytes.clone()).await?;
+        self.check_age(configured, &verified)?;
+        let ids = head.extensions.get::<RequestIds>();
+        let delivery = self.identify(configured, &verified, &head.headers, ids);
+        let id = delivery.id.clone();
+        let traceparent = text(&head.headers, header::TRACEPARENT);
+        let stored = self.store(delivery, verified.body().clone(), traceparent, begun + configured.provider.ack_budget).await?;
+        Ok((id, stored))
+    }
+
+    fn check_age(&self, configured: &Configured, verified: &Verified) -> Result<(), Error> {
+        let signed_at = configured.provider.signed_at.and_then(|read| read(verified.body()));
+        let oldest = self.clock.now().saturating_sub(i64::try_from(self.freshness.as_millis()).unwrap_or(i64::MAX));
+        if signed_at.is_some_and(|signed_at| signed_at < oldest) { Err(Error::Stale) } else { Ok(()) }
+    }
+
+    /// Reads what the delivery says of itself. What cannot be read is left to the router: a verified delivery is
+    /// never refused for its shape.
+    fn identify(&self, configured: &Configured, verified: &Verified, headers: &HeaderMap, ids: Option<&RequestIds>) -> Delivery {
+        let provider = configured.provider;
+        let identity = (provider.identify)(&Received {
+            header: &|name| text(headers, name),
+            body: verified.body(),
+            body_sha256: verified.sha256(),
+        });
+        let kept = provider.kept_headers.iter().filter_map(|name| Some(((*name).to_owned(), text(headers, name)?.to_owned())));
+        Delivery {
+            provider: provider.id.to_owned(),
+            event: identity.event,
+            id: identity.delivery,
+            account: identity.account,
+            resources: identity.resources,
+            received_at: self.clock.now(),
+            origin: Origin::Live,
+            bound: None,
+            correlation: ids.map(|ids| ids.correlation.clone()),
+            signature_key: Some(verified.key().as_str().to_owned()),
+            body_sha256: verified.sha256().to_owned(),
+            payload_ref: None,
+            kept: kept.collect(),
+        }
+    }
+
+    /// Stores a delivery: the body in the message, or in the object store where it is too large.
+    pub(crate) async fn store(&self, mut delivery: Delivery, body: Bytes, traceparent: Option<&str>, deadline: Instant) -> Result<Stored, Error> {
+        let span = Span::current();
+        span.record("provider", &delivery.provider);
+        span.record("delivery_id", &delivery.id);
+        let mut payload = body;
+        if let Some(payloads) = self.payloads.as_ref().filter(|payloads| payload.len() > payloads.inline_limit()) {
+            let put = tokio::time::timeout_at(deadline, payloads.put(&delivery.provider, &delivery.id, &payload)).await;
+            let put = put.map_err(|_elapsed| Error::NotStored(nats::PublishError::Unconfirmed))?;
+            delivery.payload_ref = Some(put.map_err(Error::Broker)?);
+            payload = Bytes::new();
+        }
+        let mut headers = delivery.headers();
+        if let Some(traceparent) = traceparent {
+            headers.push((header::TRACEPARENT.to_owned(), header::encode(traceparent)));
+        }
+        let message = Outgoing { subject: subject::webhook(&delivery), id: delivery.message_id(), headers, payload, once: true };
+        self.publisher.publish(message, deadline).await.map_err(Error::NotStored)
+    }
+
+    /// The answer to a delivery that is stored.
+    pub(crate) fn accept(&self, provider: &'static str, delivery: &str, stored: Stored, begun: Instant) -> Response {
+        match stored {
+            Stored::New { .. } => {
+                Span::current().record("outcome", "accepted");
+                self.metrics.accepted(provider, begun.elapsed().as_secs_f64());
+                Json(json!({ "status": "accepted", "deliveryId": delivery })).into_response()
+            }
+            Stored::Duplicate { sequence } => {
+                Span::current().record("outcome", "duplicate");
+                self.metrics.duplicate(provider);
+                Json(json!({ "status": "duplicate", "deliveryId": delivery, "sequence": sequence })).into_response()
+            }
+        }
+    }
+
+    pub(crate) fn refuse(&self, provider: Option<&'static str>, error: Error) -> Response {
+        Span::current().record("outcome", error.code());
+        self.metrics.rejected(provider, error.code());
+        error.into_response()
+    }
+}
+
+impl Configured {
+    fn admit(&self) -> Result<(), Error> {
+        use governor::clock::{Clock, DefaultClock};
+        let Some(limiter) = &self.limiter else { return Ok(()) };
+        limiter.check().map_err(|until| Error::RateLimited { after: until.wait_time_from(DefaultClock::default().now()) })
+    }
+}
+
+async fn verify(configured: &Configured, claimed: Claimed, body: Bytes) -> Result<Verified, Error> {
+    if body.len() <= SMALL {
+        return configured.keys.verify(&claimed, body).ok_or(Error::BadSignature);
+    }
+    let keys = configured.keys.clone();
+    let verified = tokio::task::spawn_blocking(move || keys.verify(&claimed, body)).await;
+    verified.ok().flatten().ok_or(Error::BadSignature)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}

@@ -1,0 +1,176 @@
+//! Deliveries from services of ours: bound to a connection, whose organisation and provider are checked.
+
+use axum::{
+    Extension,
+    body::Body,
+    extract::{Path, State},
+    http::Request,
+    response::Response,
+};
+use bytes::Bytes;
+use data_encoding::HEXLOWER;
+use nats::{Bucket, Stored};
+use schemas::{
+    Bound, Delivery, Origin, Provider,
+    caller::{Caller, RequestIds},
+    header, instant, provider,
+    provider::Received,
+    route::{ConnectionState, Status},
+    token::key_segment,
+};
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::{Ingest, Inner, body, error::Error};
+
+type Fields = Vec<(&'static str, String)>;
+
+/// The body as it comes, each member of any type.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Form<'a> {
+    #[serde(default)]
+    connection_id: Value,
+    #[serde(default)]
+    org_id: Value,
+    #[serde(default)]
+    delivery_id: Value,
+    #[serde(default)]
+    event_type: Value,
+    #[serde(default)]
+    resource_id: Value,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    #[serde(default)]
+    received_at: Value,
+}
+
+/// The body as it must be.
+struct Internal {
+    bound: Bound,
+    id: String,
+    event: String,
+    resource: Option<String>,
+    payload: Bytes,
+    received_at: i64,
+}
+
+pub(crate) async fn delivery(
+    State(ingest): State<Ingest>,
+    Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
+    let begun = Instant::now();
+    let Some(provider) = provider::find(&name) else { return ingest.0.refuse(None, Error::UnknownProvider) };
+    match ingest.0.receive_internal(provider, &caller, request, begun).await {
+        Ok((delivery, stored)) => ingest.0.accept(provider.id, &delivery, stored, begun),
+        Err(error) => ingest.0.refuse(Some(provider.id), error),
+    }
+}
+
+impl Inner {
+    async fn receive_internal(
+        &self,
+        provider: &'static Provider,
+        caller: &Caller,
+        request: Request<Body>,
+        begun: Instant,
+    ) -> Result<(String, Stored), Error> {
+        let (head, body) = request.into_parts();
+        let held = body::read(&self.budget, &head.headers, body, self.body_timeout).await?;
+        let form: Form<'_> = serde_json::from_slice(&held.bytes).map_err(|_| Error::InvalidJson)?;
+        let internal = form.check(&held.bytes).map_err(Error::InvalidBody)?;
+        let connection = self.connection(provider, caller, &internal.bound).await?;
+        let body_sha256 = HEXLOWER.encode(&Sha256::digest(&internal.payload));
+        let resources = match internal.resource {
+            Some(resource) => vec![resource],
+            None => (provider.identify)(&Received { header: &|_| None, body: &internal.payload, body_sha256: &body_sha256 }).resources,
+        };
+        let delivery = Delivery {
+            provider: provider.id.to_owned(),
+            event: Some(internal.event),
+            id: internal.id.clone(),
+            account: Some(connection.account),
+            resources,
+            received_at: internal.received_at,
+            origin: Origin::Service,
+            bound: Some(internal.bound),
+            correlation: head.extensions.get::<RequestIds>().map(|ids| ids.correlation.clone()),
+            signature_key: None,
+            body_sha256,
+            payload_ref: None,
+            kept: Vec::new(),
+        };
+        let traceparent = head.headers.get(header::TRACEPARENT).and_then(|value| value.to_str().ok());
+        let stored = self.store(delivery, internal.payload, traceparent, begun + provider.ack_budget).await?;
+        Ok((internal.id, stored))
+    }
+
+    /// The connection, if it is there, in use, of this provider and of this organisation.
+    async fn connection(&self, provider: &Provider, caller: &Caller, bound: &Bound) -> Result<ConnectionState, Error> {
+        let found = match &self.connections {
+            Some(bucket) => find(bucket, &bound.connection).await.map_err(Error::Broker)?,
+            None => None,
+        };
+        let Some(found) = found.filter(|found| caller.sees(&found.org_id)) else {
+            return Err(Error::InvalidBody(vec![("connectionId", "no such connection".to_owned())]));
+        };
+        let mut errors = Fields::new();
+        if found.status != Status::Active {
+            errors.push(("connectionId", format!("the connection is {}", found.status.as_str())));
+        }
+        if found.provider != provider.id {
+            errors.push(("connectionId", format!("the connection belongs to {}", found.provider)));
+        }
+        if found.org_id != bound.org {
+            errors.push(("orgId", "the connection belongs to another organisation".to_owned()));
+        }
+        if errors.is_empty() { Ok(found) } else { Err(Error::InvalidBody(errors)) }
+    }
+}
+
+async fn find(bucket: &Bucket, connection: &str) -> Result<Option<ConnectionState>, nats::Error> {
+    let value = bucket.get(&key_segment(connection)).await?;
+    Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
+}
+
+impl Form<'_> {
+    /// All that is wrong at once.
+    fn check(&self, whole: &Bytes) -> Result<Internal, Fields> {
+        let mut errors = Fields::new();
+        let mut text = |name: &'static str, value: &Value| match value.as_str() {
+            Some(text) if !text.is_empty() => text.to_owned(),
+            _ => {
+                errors.push((name, "a non-empty string is needed".to_owned()));
+                String::new()
+            }
+        };
+        let connection = text("connectionId", &self.connection_id);
+        let org = text("orgId", &self.org_id);
+        let id = text("deliveryId", &self.delivery_id);
+        let event = text("eventType", &self.event_type);
+        let resource = match &self.resource_id {
+            Value::Null => None,
+            given => Some(text("resourceId", given)),
+        };
+        let received_at = instant::of_json(&self.received_at).filter(|_| self.received_at.is_number());
+        if received_at.is_none() {
+            errors.push(("receivedAt", "a number of milliseconds since the epoch is needed".to_owned()));
+        }
+        let payload = self.payload.filter(|payload| payload.get().starts_with('{'));
+        if payload.is_none() {
+            errors.push(("payload", "a JSON object is needed".to_owned()));
+        }
+        match (payload, received_at) {
+            (Some(payload), Some(received_at)) if errors.is_empty() => {
+                // The bytes of the payload as they stand in the request.
+                let payload = whole.slice_ref(payload.get().as_bytes());
+                Ok(Internal { bound: Bound { connection, org }, id, event, resource, payload, received_at })
+            }
+            _ => Err(errors),
+        }
+    }
+}
