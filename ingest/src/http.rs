@@ -12,6 +12,7 @@ use nats::{Outgoing, Stored};
 use schemas::{
     Delivery, Origin,
     caller::RequestIds,
+    delivery::MAX_RESOURCES,
     header,
     provider::Received,
     subject,
@@ -77,7 +78,7 @@ impl Inner {
             event: identity.event,
             id: identity.delivery,
             account: identity.account,
-            resources: identity.resources,
+            resources: identity.resources.into_iter().take(MAX_RESOURCES).collect(),
             received_at: self.clock.now(),
             origin: Origin::Live,
             bound: None,

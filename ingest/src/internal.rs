@@ -13,6 +13,7 @@ use nats::{Bucket, Stored};
 use schemas::{
     Bound, Delivery, Origin, Provider,
     caller::{Caller, RequestIds},
+    delivery::MAX_RESOURCES,
     header, instant, provider,
     provider::Received,
     route::{ConnectionState, Status},
@@ -89,6 +90,7 @@ impl Inner {
             Some(resource) => vec![resource],
             None => (provider.identify)(&Received { header: &|_| None, body: &internal.payload, body_sha256: &body_sha256 }).resources,
         };
+        let resources = resources.into_iter().take(MAX_RESOURCES).collect();
         let delivery = Delivery {
             provider: provider.id.to_owned(),
             event: Some(internal.event),

@@ -1,6 +1,10 @@
 //! The connection: credentials, reconnection, and what the rest of the gateway may know of its state.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use serde::{Serialize, de::DeserializeOwned};
@@ -50,6 +54,7 @@ impl Broker {
         let addresses = addresses(&config.url)?;
         let url = without_credentials(&addresses);
         let (state, connected) = watch::channel(false);
+        let leaving = AtomicBool::new(false);
         let mut options = ConnectOptions::new()
             .name(&config.name)
             .custom_inbox_prefix(inbox(&addresses))
@@ -58,9 +63,12 @@ impl Broker {
             .ping_interval(Duration::from_secs(20))
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
-                note(&event, &state);
+                note(&event, &state, &leaving);
                 std::future::ready(())
             });
+        if let Some((user, password)) = login(&addresses) {
+            options = options.user_and_password(user, password);
+        }
         if let Credentials::File(path) = &config.credentials {
             options = options
                 .credentials_file(path)
@@ -150,6 +158,12 @@ fn addresses(url: &str) -> Result<Vec<ServerAddr>, Error> {
     url.split(',').map(|address| address.trim().parse().map_err(|_| Error::Address)).collect()
 }
 
+/// User and password of the first address that has both. They stand percent-encoded in it.
+fn login(addresses: &[ServerAddr]) -> Option<(String, String)> {
+    let decode = schemas::header::decode;
+    addresses.iter().find_map(|address| Some((decode(address.username()?), decode(address.password()?))))
+}
+
 fn without_credentials(addresses: &[ServerAddr]) -> String {
     let hosts: Vec<String> = addresses.iter().map(|address| format!("{}:{}", address.host(), address.port())).collect();
     hosts.join(",")
@@ -157,10 +171,7 @@ fn without_credentials(addresses: &[ServerAddr]) -> String {
 
 /// Each user may only listen to its own inboxes, so that no role reads another's answers.
 fn inbox(addresses: &[ServerAddr]) -> String {
-    match addresses.iter().find_map(ServerAddr::username) {
-        Some(user) if !user.is_empty() => format!("_INBOX_{user}"),
-        _ => "_INBOX".to_owned(),
-    }
+    login(addresses).map_or_else(|| "_INBOX".to_owned(), |(user, _)| format!("_INBOX_{user}"))
 }
 
 fn reconnect_delay(attempt: usize) -> Duration {
@@ -168,14 +179,14 @@ fn reconnect_delay(attempt: usize) -> Duration {
     Duration::from_millis(rand::random_range(ceiling / 2..=ceiling))
 }
 
-fn note(event: &Event, state: &watch::Sender<bool>) {
+fn note(event: &Event, state: &watch::Sender<bool>, leaving: &AtomicBool) {
     match event {
         Event::Connected => {
             state.send_replace(true);
             debug!("nats.up");
         }
         Event::Disconnected | Event::Closed => {
-            if state.send_replace(false) {
+            if state.send_replace(false) && !leaving.load(Ordering::Relaxed) {
                 warn!("nats.disconnected");
             }
         }
@@ -183,6 +194,6 @@ fn note(event: &Event, state: &watch::Sender<bool>) {
         Event::ClientError(error) => debug!(%error, "nats.client_error"),
         Event::SlowConsumer(id) => warn!(id, "nats.slow_consumer"),
         Event::LameDuckMode => info!("nats.lame_duck"),
-        Event::Draining => debug!("nats.draining"),
+        Event::Draining => leaving.store(true, Ordering::Relaxed),
     }
 }

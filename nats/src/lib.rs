@@ -22,7 +22,7 @@ pub use error::{Code, Error};
 pub use message::{Message, Outgoing};
 pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
-pub use read::{Reader, Start};
+pub use read::{Reader, Start, delete, get, next_from};
 
 /// The shipped configuration of a single server.
 pub const NATS_CONF: &str = include_str!("../nats.conf");

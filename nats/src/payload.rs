@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::{
     self,
-    object_store::{ObjectMetadata, ObjectStore},
+    object_store::{GetErrorKind, ObjectMetadata, ObjectStore},
 };
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -59,14 +59,18 @@ impl Payloads {
         Ok(name)
     }
 
-    /// Reads a body. The store checks its digest.
-    pub async fn get(&self, name: &str) -> Result<Bytes, Error> {
+    /// Reads a body, or none where the store does not hold it any more. The store checks its digest.
+    pub async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "read", name: name.to_owned(), source };
         let store = self.store().await?;
-        let mut object = store.get(name).await.map_err(|error| failed(Box::new(error)))?;
+        let mut object = match store.get(name).await {
+            Ok(object) => object,
+            Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(Box::new(error))),
+        };
         let mut body = Vec::with_capacity(object.info.size);
         object.read_to_end(&mut body).await.map_err(|error| failed(Box::new(error)))?;
-        Ok(body.into())
+        Ok(Some(body.into()))
     }
 
     async fn store(&self) -> Result<&ObjectStore, Error> {

@@ -146,7 +146,6 @@ enum Way {
 
 impl Publisher {
     /// A publisher, and the task that groups its messages: it ends when the last clone of the publisher is gone.
-    #[must_use]
     pub fn new(broker: &Broker, mode: Mode) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (way, group) = match mode {
             Mode::Pipeline => (Way::Pipeline(broker.clone()), None),

@@ -6,10 +6,12 @@ use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 
+use schemas::header::first;
+
 use crate::{
     connect::Broker,
-    error::Error,
-    message::Message,
+    error::{Code, Error},
+    message::{Message, from_map},
 };
 
 /// Where to begin.
@@ -102,5 +104,51 @@ fn policy(start: Start) -> DeliverPolicy {
         Start::Since(millis) => DeliverPolicy::ByStartTime {
             start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH),
         },
+    }
+}
+
+/// One message of a stream by its sequence, or none where the stream does not hold it any more.
+pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
+    direct(broker, stream, serde_json::json!({ "seq": sequence })).await
+}
+
+/// The first message at or after a sequence whose subject matches, or none.
+pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &str) -> Result<Option<Message>, Error> {
+    direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+}
+
+async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {
+    let what = format!("a read of {stream} {request}");
+    let body = request.to_string();
+    let answer = broker
+        .client
+        .request(format!("$JS.API.DIRECT.GET.{stream}"), body.into())
+        .await
+        .map_err(|source| Error::Unanswered { what: what.clone(), source })?;
+    if answer.status.is_some_and(|status| status.as_u16() == 404) {
+        return Ok(None);
+    }
+    let headers = answer.headers.map(from_map).unwrap_or_default();
+    let Some(subject) = first(&headers, "Nats-Subject").map(str::to_owned) else {
+        let description = answer.description.unwrap_or_else(|| "the answer names no subject".to_owned());
+        return Err(Error::Refused { what, code: Code::Other(answer.status.map_or(0, |status| status.as_u16().into())), description });
+    };
+    let sequence = first(&headers, "Nats-Sequence").and_then(|sequence| sequence.parse().ok()).unwrap_or_default();
+    let stored_at = first(&headers, "Nats-Time-Stamp").and_then(schemas::instant::parse).unwrap_or_default();
+    Ok(Some(Message { subject, headers, payload: answer.payload, sequence, delivered: 1, pending: 0, stored_at, reply: String::new() }))
+}
+
+/// Removes one message from a stream. That it is gone already is no error.
+pub async fn delete(broker: &Broker, stream: &str, sequence: u64) -> Result<(), Error> {
+    #[derive(serde::Serialize)]
+    struct Delete {
+        seq: u64,
+        no_erase: bool,
+    }
+    let deleted = broker.api::<serde_json::Value>(&format!("STREAM.MSG.DELETE.{stream}"), &Delete { seq: sequence, no_erase: true }).await;
+    match deleted {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.code(), Some(Code::NoMessage | Code::Other(10043 | 10057))) => Ok(()),
+        Err(error) => Err(error),
     }
 }

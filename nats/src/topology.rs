@@ -83,21 +83,18 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
         webhooks(settings),
         only(stream::Config {
             compression: Some(Compression::S2),
-            allow_atomic_publish: true,
             duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
             max_consumers: 5_000,
             ..base(settings, GW_EVENT, "Deliveries resolved to one organisation and normalised", &[subject::EVENTS, subject::HISTORY_EVENTS])
         }),
         only(stream::Config {
             compression: Some(Compression::S2),
-            allow_atomic_publish: true,
             max_age: 30 * DAY,
             duplicate_window: DUPLICATE_WINDOW,
             max_bytes: settings.bytes(GW_PARKED, 4 * GIB),
             ..base(settings, GW_PARKED, "Verified deliveries that no link claims yet", &[subject::PARKED])
         }),
         only(stream::Config {
-            allow_atomic_publish: true,
             discard: DiscardPolicy::Old,
             max_bytes: settings.bytes(GW_OUTCOME, GIB),
             ..base(settings, GW_OUTCOME, "What became of a delivery, where it was not simply an event", &[subject::OUTCOMES])
@@ -115,7 +112,6 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
             ..base(settings, GW_DLQ, "Messages that will not succeed by themselves", &[subject::DEAD])
         }),
         only(stream::Config {
-            allow_atomic_publish: true,
             max_age: Duration::from_secs(3600),
             max_messages_per_subject: 1,
             discard: DiscardPolicy::Old,
@@ -131,7 +127,6 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
 fn webhooks(settings: &Settings) -> StreamSpec {
     let config = stream::Config {
         compression: Some(Compression::S2),
-        allow_atomic_publish: true,
         deny_delete: true,
         duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
         max_consumers: 100,
@@ -177,6 +172,7 @@ fn base(settings: &Settings, name: &str, description: &str, subjects: &[&str]) -
         duplicate_window: Duration::from_secs(120),
         max_consumers: 100,
         allow_direct: true,
+        allow_atomic_publish: true,
         compression: Some(Compression::None),
         metadata: metadata(),
         ..stream::Config::default()
@@ -285,4 +281,9 @@ async fn consumer_config(broker: &Broker, stream: &str, consumer: &str) -> Resul
         Err(error) if error.code() == Some(Code::ConsumerNotFound) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Deletes a stream and all it holds.
+pub async fn delete_stream(broker: &Broker, stream: &str) -> Result<(), Error> {
+    broker.api::<serde_json::Value>(&format!("STREAM.DELETE.{stream}"), &serde_json::Map::new()).await.map(drop)
 }

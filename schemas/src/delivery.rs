@@ -7,6 +7,9 @@ use crate::{
     token::SubjectToken,
 };
 
+/// The most resources that a delivery's headers name; the rest stand in its body only.
+pub const MAX_RESOURCES: usize = 256;
+
 /// How a delivery came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {

@@ -1,10 +1,7 @@
 //! Group commit: what waits while a batch is in flight becomes the next one. No timer: a lone message goes at
 //! once.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    future::Future,
-};
+use std::collections::HashMap;
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -37,7 +34,7 @@ pub(super) struct Group {
     broker: Broker,
     units: mpsc::Receiver<Unit>,
     /// A unit that did not fit into the batch before.
-    left: VecDeque<Unit>,
+    left: Option<Unit>,
 }
 
 /// Hands messages to the group and waits for what became of them.
@@ -53,7 +50,7 @@ pub(super) async fn submit(group: &mpsc::Sender<Unit>, messages: Vec<Outgoing>, 
 impl Group {
     pub(super) fn new(broker: Broker) -> (Self, mpsc::Sender<Unit>) {
         let (sender, units) = mpsc::channel(QUEUE);
-        (Self { broker, units, left: VecDeque::new() }, sender)
+        (Self { broker, units, left: None }, sender)
     }
 
     pub(super) async fn run(mut self) {
@@ -68,25 +65,23 @@ impl Group {
     }
 
     /// Everything that waits, as far as one batch holds it; waits for the first.
-    fn gather(&mut self) -> impl Future<Output = Option<Vec<Unit>>> + Send {
-        async {
-            let first = match self.left.pop_front() {
-                Some(left) => left,
-                None => self.units.recv().await?,
-            };
-            let (mut count, mut bytes) = size(&first);
-            let mut units = vec![first];
-            while let Ok(unit) = self.units.try_recv() {
-                let (more, larger) = size(&unit);
-                if count + more > MAX_MESSAGES || bytes + larger > MAX_BYTES {
-                    self.left.push_back(unit);
-                    break;
-                }
-                (count, bytes) = (count + more, bytes + larger);
-                units.push(unit);
+    async fn gather(&mut self) -> Option<Vec<Unit>> {
+        let first = match self.left.take() {
+            Some(left) => left,
+            None => self.units.recv().await?,
+        };
+        let (mut count, mut bytes) = size(&first);
+        let mut units = vec![first];
+        while let Ok(unit) = self.units.try_recv() {
+            let (more, larger) = size(&unit);
+            if count + more > MAX_MESSAGES || bytes + larger > MAX_BYTES {
+                self.left = Some(unit);
+                break;
             }
-            Some(units)
+            (count, bytes) = (count + more, bytes + larger);
+            units.push(unit);
         }
+        Some(units)
     }
 }
 

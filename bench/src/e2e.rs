@@ -1,0 +1,140 @@
+//! From the post to the subscriber, at a fixed rate. Open loop: a webhook counts from when it was due, so that a slow
+//! answer cannot hide by delaying the next post.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::Args;
+use nats::{Reader, Start, topology::GW_EVENT};
+use schemas::{header::DELIVERY, subject};
+use serde_json::{Value, json};
+use tokio::{sync::Mutex, task::JoinSet, time::Instant};
+
+use crate::{
+    broker::NatsArgs,
+    error::Error,
+    http::Connection,
+    latency::Latencies,
+    sample::{Sample, id, number_of},
+    usage::Window,
+};
+
+/// How long the last events may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `gw-bench e2e`.
+#[derive(Debug, Args)]
+pub(crate) struct E2eArgs {
+    #[command(flatten)]
+    nats: NatsArgs,
+    /// Where the edge listens.
+    #[arg(long)]
+    to: SocketAddr,
+    #[arg(long)]
+    secret: String,
+    /// Webhooks a second.
+    #[arg(long, default_value_t = 1000)]
+    rate: u32,
+    #[arg(long)]
+    seconds: f64,
+    /// Seconds before it that do not count.
+    #[arg(long, default_value_t = 2.0)]
+    warmup: f64,
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Processes whose use of the processors is told, `name=pid`.
+    #[arg(long)]
+    watch: Vec<String>,
+}
+
+/// When each webhook is due.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    begin: Instant,
+    every: Duration,
+    count: usize,
+    /// Of these, how many come first and do not count.
+    warmup: usize,
+}
+
+impl Schedule {
+    fn due(&self, number: usize) -> Instant {
+        self.begin + self.every * number as u32
+    }
+}
+
+pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
+    let sample = Sample::push()?;
+    let broker = args.nats.broker().await?;
+    let mut reader = Reader::open(&broker, GW_EVENT, &[subject::EVENTS.to_owned()], Start::New, false).await?;
+    let mut connections = Vec::with_capacity(args.connections);
+    for _ in 0..args.connections {
+        connections.push(Connection::open(args.to, &sample, &args.secret).await?);
+    }
+    let run = rand::random();
+    let window = Window::after(args.warmup, args.seconds);
+    let watched = tokio::spawn(window.watch(args.watch, "e2e"));
+    let rate = f64::from(args.rate);
+    let schedule = Schedule {
+        begin: Instant::now(),
+        every: Duration::from_secs_f64(1.0 / rate),
+        count: ((args.warmup + args.seconds) * rate) as usize,
+        warmup: (args.warmup * rate) as usize,
+    };
+    let next = Arc::new(Mutex::new(0));
+    let mut posters = JoinSet::new();
+    for connection in connections {
+        posters.spawn(post(connection, run, schedule, next.clone()));
+    }
+    let mut latencies = Latencies::default();
+    let mut received = 0;
+    while received < schedule.count {
+        let Some(message) = reader.next_within(PATIENCE).await? else { break };
+        let Some(number) = message.header(DELIVERY).and_then(|id| number_of(run, id)) else { continue };
+        received += 1;
+        if number >= schedule.warmup {
+            latencies.add(schedule.due(number).elapsed());
+        }
+    }
+    let mut answers = Latencies::default();
+    while let Some(answered) = posters.join_next().await {
+        answers.extend(&answered??);
+    }
+    Ok(json!({
+        "rate": args.rate,
+        "posted": schedule.count,
+        "received": received,
+        "latency": latencies.summary(),
+        "answer_latency": answers.summary(),
+        "cores": watched.await?,
+    }))
+}
+
+/// Takes the next webhook whenever the connection is free, and posts it when it is due.
+async fn post(mut connection: Connection, run: u32, schedule: Schedule, next: Arc<Mutex<usize>>) -> Result<Latencies, Error> {
+    let mut latencies = Latencies::default();
+    loop {
+        // Held until the webhook is due: so only the one connection whose turn it is has a timer.
+        let mut turn = next.lock().await;
+        let number = *turn;
+        if number >= schedule.count {
+            return Ok(latencies);
+        }
+        *turn += 1;
+        let due = schedule.due(number);
+        // The runtime's timer counts in milliseconds: it would post in bursts and late.
+        while Instant::now() < due {
+            if due - Instant::now() > Duration::from_millis(2) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+        drop(turn);
+        if let Some(refusal) = connection.post(&id(run, 0, number as u64)).await? {
+            return Err(Error::Wrong(format!("refused: {refusal}")));
+        }
+        if number >= schedule.warmup {
+            latencies.add(due.elapsed());
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The edge without a broker: the ingest service and the gateway's own listener and request layers, with a sink that
+//! confirms at once. What is left is the cost of taking a webhook in.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use clap::Args;
+use ingest::{Config, Deps, Ingest, ProviderConfig};
+use nats::Publisher;
+use prometheus_client::registry::Registry;
+use schemas::{
+    ambient::{Clock, Random},
+    provider,
+    secret::Secret,
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{error::Error, listener::Listener, request};
+
+/// `gw-bench edge`.
+#[derive(Debug, Args)]
+pub(crate) struct EdgeArgs {
+    #[arg(long)]
+    listen: SocketAddr,
+    #[arg(long)]
+    secret: String,
+    /// What to log, as RUST_LOG of the gateway.
+    #[arg(long, default_value = "warn")]
+    log: String,
+}
+
+pub(crate) async fn run(args: EdgeArgs) -> Result<Value, Error> {
+    // The same layers as the gateway has: even where nothing is logged they cost something.
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let filter = EnvFilter::builder().parse_lossy(&args.log);
+    let _set = tracing_subscriber::registry().with(filter).with(lines).try_init().is_err();
+    let listener = Listener::bind(args.listen, "--listen").await?;
+    let address = listener.address();
+    let deps = Deps { publisher: Publisher::null(), broker: None, clock: clock() };
+    let ingest = Ingest::new(&config(&args.secret), deps, &mut Registry::default());
+    let routes = request::wrap(ingest.public(), "public", &Random::new(rand::random));
+    listener.serve(routes, CancellationToken::new()).await;
+    Ok(json!({ "address": address }))
+}
+
+/// The gateway's defaults.
+fn config(secret: &str) -> Config {
+    let github = provider::find("github").map(|provider| ProviderConfig {
+        provider,
+        secret: Secret::new(secret),
+        previous: None,
+        rate_limit: None,
+    });
+    Config {
+        providers: github.into_iter().collect(),
+        max_inflight_bytes: 256 << 20,
+        body_timeout: Duration::from_secs(10),
+        freshness: Duration::from_secs(8 * 3600),
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the bench has no gateway to give it a clock")]
+fn clock() -> Clock {
+    Clock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}

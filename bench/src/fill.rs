@@ -1,0 +1,130 @@
+//! Streams and buckets with much in them, made fast: atomic batches, several in flight.
+
+use clap::Args;
+use nats::Bucket;
+use schemas::{
+    header::{ACCOUNT, RESOURCE},
+    route::{ROUTES, Route},
+};
+use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::{
+    batch::{self, Item},
+    broker::NatsArgs,
+    error::Error,
+    sample::{Ids, Sample},
+};
+
+const IN_FLIGHT: usize = 4;
+/// Ids of accounts and repositories begin here.
+const ACCOUNTS: usize = 50_000_000;
+const REPOSITORIES: usize = 600_000_000;
+/// Links that an organisation has.
+const LINKS_PER_ORG: usize = 20;
+
+/// `gw-bench fill`.
+#[derive(Debug, Args)]
+pub(crate) struct FillArgs {
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[arg(long)]
+    count: usize,
+    /// Accounts that the deliveries are of, in turn; `routes` links the same.
+    #[arg(long, default_value_t = 1000)]
+    accounts: usize,
+    /// Bytes of a body; without it the push of 7 KiB.
+    #[arg(long)]
+    bytes: Option<usize>,
+}
+
+/// `gw-bench routes`.
+#[derive(Debug, Args)]
+pub(crate) struct RoutesArgs {
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[arg(long)]
+    count: usize,
+}
+
+/// Stores deliveries as the edge would have.
+pub(crate) async fn deliveries(args: FillArgs) -> Result<Value, Error> {
+    let sample = args.bytes.map_or_else(Sample::push, Sample::small)?;
+    let message = sample.message()?;
+    let mut ids = Ids::new(rand::random(), 0);
+    store(&args.nats, args.count, |number| {
+        let (subject, mut headers) = message.with_id(&ids.next());
+        let account = number % args.accounts.max(1);
+        headers.insert(ACCOUNT, (ACCOUNTS + account).to_string());
+        headers.insert(RESOURCE, (REPOSITORIES + account).to_string());
+        Ok(Item { subject, headers, body: message.body.clone() })
+    })
+    .await
+}
+
+/// Links one repository of each account.
+pub(crate) async fn routes(args: RoutesArgs) -> Result<Value, Error> {
+    store(&args.nats, args.count, |number| {
+        let route = route(number, (ACCOUNTS + number).to_string(), (REPOSITORIES + number).to_string());
+        let body = serde_json::to_vec(&route)?.into();
+        Ok(Item { subject: format!("$KV.{ROUTES}.{}", route.key()), headers: async_nats::HeaderMap::new(), body })
+    })
+    .await
+}
+
+/// Links the sample's repository.
+pub(crate) async fn link(args: NatsArgs) -> Result<Value, Error> {
+    let delivery = Sample::push()?.delivery;
+    let (Some(account), Some(target)) = (delivery.account, delivery.resources.into_iter().next()) else {
+        return Err(Error::Wrong("the sample names no repository".into()));
+    };
+    let route = route(0, account, target);
+    let value = serde_json::to_vec(&route)?.into();
+    let put = Bucket::new(&args.broker().await?, ROUTES).put_newer(&route.key(), route.version, value).await?;
+    Ok(json!({ "put": put }))
+}
+
+/// A link as organisations make them: some with a filter, each for a workspace.
+fn route(number: usize, account: String, target: String) -> Route {
+    let org = number / LINKS_PER_ORG;
+    let filter = || ["push", "pull_request", "issues"].map(Into::into).into();
+    Route {
+        version: 1,
+        active: true,
+        link_id: format!("lnk_{number:026}"),
+        org_id: format!("org_{org:026}"),
+        connection_id: format!("con_{org:026}"),
+        generation: 1,
+        provider: "github".into(),
+        account,
+        level: "resource".into(),
+        target,
+        workspace_id: Some(format!("wsp_{org:026}")),
+        events: number.is_multiple_of(4).then(filter),
+    }
+}
+
+async fn store(nats: &NatsArgs, count: usize, mut make: impl FnMut(usize) -> Result<Item, Error>) -> Result<Value, Error> {
+    let client = nats.bare().await?;
+    let begun = Instant::now();
+    let mut batches = JoinSet::new();
+    let mut numbers = 0..count;
+    loop {
+        let items = numbers.by_ref().take(batch::MOST).map(&mut make).collect::<Result<Vec<_>, _>>()?;
+        if items.is_empty() {
+            break;
+        }
+        let client = client.clone();
+        batches.spawn(async move { batch::store(&client, items).await });
+        if batches.len() >= IN_FLIGHT
+            && let Some(stored) = batches.join_next().await
+        {
+            stored??;
+        }
+    }
+    while let Some(stored) = batches.join_next().await {
+        stored??;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(json!({ "count": count, "seconds": seconds, "per_second": (count as f64 / seconds).round() }))
+}

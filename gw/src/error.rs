@@ -1,0 +1,83 @@
+//! What ends a command.
+
+use std::{fmt::Write, io, net::SocketAddr, path::PathBuf};
+
+/// Why a command failed, in words that say what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot use the data folder {}; choose another with GW_DATA_DIR", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("another gw uses the data folder {}; stop it, or choose another with GW_DATA_DIR", path.display())]
+    DataDirTaken { path: PathBuf },
+    #[error("cannot listen on {address}; is it taken? {setting} chooses another")]
+    Listen { address: SocketAddr, setting: &'static str, source: io::Error },
+    #[error("no nats-server found: put nats-server 2.15 or newer on PATH or name it with GW_NATS_SERVER, run `make tools`, or set NATS_URL to use a running one")]
+    NoNatsServer,
+    #[error("cannot start {}", path.display())]
+    StartNats { path: PathBuf, source: io::Error },
+    #[error("nats-server did not come up; its log is {}", log.display())]
+    NatsNotUp { log: PathBuf },
+    #[error(transparent)]
+    Broker(#[from] nats::Error),
+    #[error("the streams are not as they should be; run `gw topology diff` to see, `gw topology apply` to mend")]
+    Topology,
+    #[error("cannot open the database; is DATABASE_URL right?")]
+    Database(#[source] sqlx::Error),
+    #[error("cannot bring the database to this version's tables")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("GW_ENCRYPTION_KEY is set but the vault role does not run here: unset it, so that no other role holds the key")]
+    KeyWithoutVault,
+    #[error("no NATS_URL given, and no development gateway has run in {}", data_dir.display())]
+    NoBroker { data_dir: PathBuf },
+    #[error("{0}")]
+    Usage(String),
+    #[error("cannot read {}", path.display())]
+    ReadFile { path: PathBuf, source: io::Error },
+    #[error("cannot reach {url}; does the gateway run there?")]
+    Unreachable { url: String, source: reqwest::Error },
+    #[error("the gateway answered {status}: {detail}")]
+    Answer { status: u16, detail: String },
+    #[error("cannot set up traces")]
+    Telemetry(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("{task} ended early")]
+    EndedEarly { task: &'static str },
+    #[error("checks failed")]
+    Unwell,
+    #[error("the streams differ from what is wanted; `gw topology apply` mends them")]
+    Differs,
+    #[error("the gateway refused {refused} of {sent}")]
+    Refused { refused: u32, sent: u32 },
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl Error {
+    /// Whether the reader of standard output left, as `head` does: nothing that anyone needs to be told.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// 64: a setting is wrong. 1: anything else.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::KeyWithoutVault | Self::NoBroker { .. } | Self::Usage(_) => 64,
+            _ => 1,
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            let _infallible = write!(text, ": {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,70 @@
+//! Signals, and tasks that must not end before they are told to.
+
+use std::{future::Future, time::Duration};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::error::Error;
+
+/// Everything that runs until the gateway stops.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    set: JoinSet<&'static str>,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    pub(crate) fn new() -> Self {
+        Self { set: JoinSet::new(), stop: CancellationToken::new() }
+    }
+
+    /// Cancelled when the gateway begins to stop.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    pub(crate) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.set.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Waits until a task ends although it was not told to.
+    pub(crate) async fn ended_early(&mut self) -> Error {
+        let task = match self.set.join_next().await {
+            Some(Ok(name)) => name,
+            Some(Err(panic)) => {
+                error!(error = &panic as &dyn std::error::Error, "task.panic");
+                "a task"
+            }
+            None => return std::future::pending().await,
+        };
+        Error::EndedEarly { task }
+    }
+
+    /// Tells all to stop and lets what is in hand finish.
+    pub(crate) async fn finish(mut self, patience: Duration) {
+        self.stop.cancel();
+        let all = async { while self.set.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, all).await.is_err() {
+            warn!(seconds = patience.as_secs(), "stop.timeout: what is still in hand comes again after the next start");
+        }
+    }
+}
+
+/// Waits for the signal that asks the process to end.
+pub(crate) async fn terminated() {
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

@@ -1,0 +1,71 @@
+//! `gw`: the plug board. One binary, every setting, the command line, the lifecycle.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod api_client;
+mod auth;
+mod broker;
+mod child;
+mod cli;
+mod config;
+mod dev;
+mod doctor;
+mod error;
+mod health;
+mod lifecycle;
+mod link;
+mod listener;
+mod output;
+mod request;
+mod send;
+mod serve;
+mod status;
+mod store;
+mod tail;
+mod telemetry;
+mod topology;
+
+use cli::{Cli, Command};
+use error::Error;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The one TLS provider of the process; it fails only where another is installed already, and none is.
+    let _installed = rustls::crypto::ring::default_provider().install_default().is_ok();
+    match run(cli) {
+        Ok(code) => code,
+        Err(error) if error.is_quiet() => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("gw: {}", error::chain(&error));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
+    match cli.command {
+        Command::Completions { shell } => Ok(cli::completions(shell)),
+        Command::Serve(serve) => runtime.block_on(serve::run(*serve, cli.log)),
+        command => {
+            let _telemetry = telemetry::for_commands(&cli.log);
+            runtime.block_on(command_run(command)).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn command_run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Send(send) => send::run(send).await,
+        Command::Tail(tail) => tail::run(tail).await,
+        Command::Status(status) => status::run(status).await,
+        Command::Doctor(doctor) => doctor::run(*doctor).await,
+        Command::Topology(topology) => topology::run(topology).await,
+        Command::Link(link) => link::run(link).await,
+        Command::Routes(routes) => link::routes(routes).await,
+        Command::Migrate(migrate) => store::migrate(migrate).await,
+        Command::Serve(_) | Command::Completions { .. } => Ok(()),
+    }
+}

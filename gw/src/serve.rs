@@ -1,0 +1,189 @@
+//! `gw serve`: starts the parts in order, and stops them in the reverse.
+
+use std::{fs, process::ExitCode};
+
+use axum::{Router, middleware};
+use nats::{Broker, topology};
+use schemas::ambient::Random;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    auth, broker,
+    child::{self, Server},
+    config::{LogArgs, Role, ServeArgs, TopologyMode},
+    dev::{self, Dev},
+    error::Error,
+    health,
+    lifecycle::{Tasks, terminated},
+    listener::Listener,
+    request, telemetry,
+};
+
+mod parts;
+
+use parts::Parts;
+
+/// How the gateway came to its end.
+enum End {
+    /// Everything in hand was finished.
+    Graceful,
+    /// A second signal.
+    AtOnce,
+}
+
+/// Runs until a signal, or until a part ends early.
+pub(crate) async fn run(mut args: ServeArgs, log: LogArgs) -> Result<ExitCode, Error> {
+    let _telemetry = telemetry::for_service(&log, args.otlp_endpoint.as_deref(), &args.otel_service_name)?;
+    check(&args)?;
+    let own_server = args.broker.nats_url.is_none();
+    let _lock = if own_server { Some(lock(&args)?) } else { None };
+    let dev = if args.dev { Some(dev::prepare(&mut args)?) } else { None };
+    let listeners = Listeners::bind(&args).await?;
+    if !own_server {
+        let url = args.broker.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default();
+        return Ok(code(&gateway(&args, listeners, url, false, dev).await?));
+    }
+    let binary = child::find_binary(args.nats_server.as_deref(), std::env::var_os("PATH").as_deref())?;
+    let server = Server::start(binary, &args.data.data_dir).await?;
+    let url = server.url();
+    let watched = CancellationToken::new();
+    let watch = tokio::spawn(server.watch(watched.clone()));
+    let end = gateway(&args, listeners, url, true, dev).await;
+    watched.cancel();
+    match (watch.await, &end) {
+        (Ok(server), Ok(End::AtOnce)) => server.abandon(),
+        (Ok(server), _) => server.stop().await,
+        (Err(error), _) => error!(%error, "nats.watch"),
+    }
+    Ok(code(&end?))
+}
+
+fn code(end: &End) -> ExitCode {
+    match end {
+        End::Graceful => ExitCode::SUCCESS,
+        End::AtOnce => ExitCode::from(130),
+    }
+}
+
+/// What can be said to be wrong before anything is started.
+fn check(args: &ServeArgs) -> Result<(), Error> {
+    if args.encryption_key.is_some() && !args.runs(Role::Vault) {
+        return Err(Error::KeyWithoutVault);
+    }
+    if args.dev {
+        return Ok(());
+    }
+    if args.runs(Role::Vault) && !args.api_keys.iter().any(|key| !key.expose().is_empty()) {
+        warn!("the API has no key and refuses every request: set GW_API_KEYS");
+    }
+    if args.runs(Role::Ingest) && args.providers.configured().is_empty() {
+        warn!("no provider has a secret and every webhook is refused: set GW_GITHUB_WEBHOOK_SECRET or another provider's");
+    }
+    Ok(())
+}
+
+/// One gateway a data folder: two would fight over its server.
+fn lock(args: &ServeArgs) -> Result<fs::File, Error> {
+    let path = args.data.data_dir.clone();
+    let data_dir = |source| Error::DataDir { path: path.clone(), source };
+    fs::create_dir_all(&path).map_err(data_dir)?;
+    let file = fs::File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(data_dir)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::DataDirTaken { path }),
+        Err(fs::TryLockError::Error(source)) => Err(data_dir(source)),
+    }
+}
+
+/// Bound before anything is started, so that a taken port is said at once.
+struct Listeners {
+    public: Option<Listener>,
+    api: Listener,
+}
+
+impl Listeners {
+    async fn bind(args: &ServeArgs) -> Result<Self, Error> {
+        let public = match args.runs(Role::Ingest) {
+            true => Some(Listener::bind(args.public_addr, "GW_PUBLIC_ADDR").await?),
+            false => None,
+        };
+        Ok(Self { public, api: Listener::bind(args.api_addr, "GW_API_ADDR").await? })
+    }
+}
+
+/// Connects, serves, and stops: intake first, then what is in hand, then the connection.
+async fn gateway(args: &ServeArgs, listeners: Listeners, url: String, own_server: bool, dev: Option<Dev>) -> Result<End, Error> {
+    let broker = Broker::connect(&broker::config(&args.broker, url.clone(), "gangway", true)).await?;
+    let checked = bring_topology(args, &broker, own_server).await?;
+    let mut intake = Tasks::new();
+    let mut work = Tasks::new();
+    let mut parts = Parts::start(args, &broker, &mut work).await?;
+    let addresses = (listeners.public.as_ref().and_then(Listener::address), listeners.api.address());
+    listen(args, listeners, &mut parts, checked, &mut intake, &work);
+    let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
+    info!(public = shown(addresses.0), api = shown(addresses.1), "gateway.ready");
+    if let Some(dev) = dev {
+        work.spawn("dev", dev.welcome(addresses, url, work.stop()));
+    }
+    let end = tokio::select! {
+        () = terminated() => None,
+        early = intake.ended_early() => Some(early),
+        early = work.ended_early() => Some(early),
+    };
+    info!("gateway.stopping: a second signal stops at once");
+    let graceful = async {
+        intake.finish(args.stop_timeout).await;
+        drop(parts);
+        work.finish(args.stop_timeout).await;
+        broker.close().await;
+    };
+    let how = tokio::select! {
+        () = graceful => End::Graceful,
+        () = terminated() => End::AtOnce,
+    };
+    end.map_or(Ok(how), Err)
+}
+
+/// Makes the streams, or finds out whether they are there. Gives what is to be checked later on.
+async fn bring_topology(args: &ServeArgs, broker: &Broker, own_server: bool) -> Result<Option<topology::Settings>, Error> {
+    let settings = args.streams.settings();
+    let mode = args.topology.unwrap_or(if own_server { TopologyMode::Apply } else { TopologyMode::Check });
+    match mode {
+        TopologyMode::Apply => {
+            topology::apply(broker, &settings, false).await?;
+            Ok(None)
+        }
+        TopologyMode::Check => {
+            let plans = topology::diff(broker, &settings).await?;
+            for plan in plans.iter().filter(|plan| !plan.is_empty()) {
+                warn!(%plan, "topology.differs: `gw topology apply` mends it");
+            }
+            Ok(Some(settings))
+        }
+    }
+}
+
+/// Puts the routes on the two listeners.
+fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Option<topology::Settings>, intake: &mut Tasks, work: &Tasks) {
+    let random = Random::new(rand::random);
+    let keys = auth::Keys::new(&args.api_keys);
+    let mut api = Router::new();
+    if let Some(ingest) = &parts.ingest {
+        api = api.merge(ingest.api());
+    }
+    if let Some(vault) = &parts.vault {
+        api = api.merge(vault::api(vault.clone()));
+    }
+    let api = api.layer(middleware::from_fn_with_state(keys, auth::check));
+    let health = health::routes(parts.health(checked, intake.stop()));
+    let api = request::wrap(api.merge(health), "api", &random);
+    // The API stays up until the work is done, so that a stop can be watched.
+    let stop = intake.stop();
+    let _ = work;
+    intake.spawn("the API listener", listeners.api.serve(api, stop.clone()));
+    if let (Some(ingest), Some(public)) = (&parts.ingest, listeners.public) {
+        let routes = request::wrap(ingest.public(), "public", &random);
+        intake.spawn("the public listener", public.serve(routes, stop));
+    }
+}

@@ -1,0 +1,126 @@
+//! The services that run here, made from the settings.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nats::{Broker, Mode, Publisher, topology};
+use prometheus_client::registry::Registry;
+use schemas::ambient::{Clock, Random};
+use sqlx::AnyPool;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{PublishMode, Role, ServeArgs},
+    error::Error,
+    health::{Health, Metrics},
+    lifecycle::Tasks,
+    store,
+};
+
+/// What runs, and what health looks at.
+pub(super) struct Parts {
+    pub(super) ingest: Option<ingest::Ingest>,
+    pub(super) vault: Option<vault::Vault>,
+    router: Option<router::Router>,
+    db: Option<AnyPool>,
+    broker: Broker,
+    registry: Option<Registry>,
+    clock: Clock,
+    begun: Instant,
+    instance: String,
+}
+
+impl Parts {
+    /// Starts the services of the roles that run here.
+    pub(super) async fn start(args: &ServeArgs, broker: &Broker, work: &mut Tasks) -> Result<Self, Error> {
+        let (clock, random) = (system_clock(), Random::new(rand::random));
+        let instance = random.id("gw-");
+        let mode = match args.publish {
+            PublishMode::Auto if args.runs(Role::Ingest) || args.runs(Role::Router) => Mode::measure(broker, &instance).await,
+            PublishMode::Auto | PublishMode::Pipeline => Mode::Pipeline,
+            PublishMode::Batch => Mode::Batch,
+        };
+        let mut registry = Registry::default();
+        let mut parts = Self {
+            ingest: None,
+            vault: None,
+            router: None,
+            db: None,
+            broker: broker.clone(),
+            registry: None,
+            clock: clock.clone(),
+            begun: Instant::now(),
+            instance,
+        };
+        if args.runs(Role::Ingest) {
+            let publisher = publisher(broker, mode, work);
+            let deps = ingest::Deps { publisher, broker: Some(broker.clone()), clock: clock.clone() };
+            parts.ingest = Some(ingest::Ingest::new(&ingest_config(args), deps, &mut registry));
+        }
+        if args.runs(Role::Router) {
+            let deps = router::Deps {
+                broker: broker.clone(),
+                events: publisher(broker, mode, work),
+                parked: publisher(broker, mode, work),
+                outcomes: publisher(broker, mode, work),
+                dead: publisher(broker, mode, work),
+                clock: clock.clone(),
+            };
+            let router = router::Router::new(deps, &mut registry);
+            let (running, stop) = (router.clone(), work.stop());
+            work.spawn("the router", async move { running.run(stop).await });
+            parts.router = Some(router);
+        }
+        if args.runs(Role::Vault) {
+            let db = store::open(&args.database, &args.data).await?;
+            vault::migrate(&db).await.map_err(Error::Migrate)?;
+            let events = publisher(broker, Mode::Pipeline, work);
+            let vault = vault::Vault::new(vault::Deps { db: db.clone(), broker: broker.clone(), events, clock, random });
+            work.spawn("the vault", vault::run(vault.clone(), work.stop()));
+            (parts.vault, parts.db) = (Some(vault), Some(db));
+        }
+        parts.registry = Some(registry);
+        Ok(parts)
+    }
+
+    /// What health looks at; asked once.
+    pub(super) fn health(&mut self, check: Option<topology::Settings>, stop: CancellationToken) -> Health {
+        Health {
+            begun: self.begun,
+            instance: self.instance.clone(),
+            broker: self.broker.clone(),
+            router: self.router.clone(),
+            db: self.db.clone(),
+            check,
+            stop,
+            clock: self.clock.clone(),
+            metrics: Metrics::new(self.registry.take().unwrap_or_default()),
+        }
+    }
+}
+
+/// A publisher to one stream, and its task.
+fn publisher(broker: &Broker, mode: Mode, work: &mut Tasks) -> Publisher {
+    let (publisher, group) = Publisher::new(broker, mode);
+    if mode == Mode::Batch {
+        work.spawn("a publisher", group);
+    }
+    publisher
+}
+
+fn ingest_config(args: &ServeArgs) -> ingest::Config {
+    ingest::Config {
+        providers: args.providers.configured(),
+        max_inflight_bytes: usize::try_from(args.max_inflight_bytes).unwrap_or(usize::MAX),
+        body_timeout: args.body_timeout,
+        freshness: args.freshness,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system's clock")]
+fn system_clock() -> Clock {
+    Clock::new(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}

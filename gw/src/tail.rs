@@ -1,0 +1,173 @@
+//! `gw tail`: prints events as they come, straight from the stream.
+
+use std::time::Duration;
+
+use nats::{
+    Broker, Code, Message, Reader, Start,
+    topology::{self, GW_EVENT},
+};
+use schemas::{event::Event, instant, provider, subject};
+
+use crate::{
+    broker,
+    config::{TailArgs, duration},
+    error::{Error, chain},
+    lifecycle::terminated,
+    output::{self, Style},
+};
+
+/// Between two tries to open the stream again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is read, and from where on.
+struct Tail {
+    broker: Broker,
+    filters: Vec<String>,
+    start: Start,
+    /// Whether the reader is known to have lost the stream.
+    lost: bool,
+}
+
+pub(crate) async fn run(args: TailArgs) -> Result<(), Error> {
+    if let Some(name) = args.provider.as_deref().filter(|name| provider::find(name).is_none()) {
+        let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.id).collect();
+        return Err(Error::Usage(format!("there is no provider {name}: it is one of {}", known.join(", "))));
+    }
+    let since = args.since.as_deref().map(|since| moment(since, output::now())).transpose()?;
+    let broker = broker::connect(&args.broker, &args.data.data_dir, "gw tail").await?;
+    let mut tail = Tail::open(broker, &args, since).await?;
+    tokio::select! {
+        () = terminated() => Ok(()),
+        ended = tail.follow(&args) => ended,
+    }
+}
+
+/// `15m` before now, or a point in time.
+fn moment(text: &str, now: i64) -> Result<i64, Error> {
+    let ago = duration(text).ok().and_then(|ago| i64::try_from(ago.as_millis()).ok());
+    ago.map(|ago| now - ago)
+        .or_else(|| instant::parse(text))
+        .ok_or_else(|| Error::Usage(format!("--since {text:?} is neither a duration, 15m or 2h, nor a time, 2026-01-31T12:00:00Z")))
+}
+
+impl Tail {
+    async fn open(broker: Broker, args: &TailArgs, since: Option<i64>) -> Result<Self, Error> {
+        let info = topology::stream_info(&broker, GW_EVENT).await.map_err(|error| match error.code() {
+            Some(Code::StreamNotFound) => Error::Topology,
+            _ => Error::Broker(error),
+        })?;
+        // A sequence, so that nothing is missed where the reader has to be opened again.
+        let start = since.map_or(Start::Sequence(info.state.last_sequence + 1), Start::Since);
+        let lanes: &[bool] = if args.history { &[false, true] } else { &[false] };
+        let filter = |history| subject::events_of(args.org.as_deref(), args.provider.as_deref(), history);
+        Ok(Self { broker, filters: lanes.iter().map(|history| filter(*history)).collect(), start, lost: false })
+    }
+
+    /// Prints until there were enough.
+    async fn follow(&mut self, args: &TailArgs) -> Result<(), Error> {
+        let style = Style::of_stdout();
+        let mut left = args.count.unwrap_or(u64::MAX);
+        let mut reader = None;
+        while left > 0 {
+            match self.next(&mut reader).await {
+                Ok(message) => {
+                    left -= 1;
+                    self.lost = false;
+                    self.start = Start::Sequence(message.sequence + 1);
+                    output::line(if args.json { one_line(&message.payload) } else { human(&message, style) })?;
+                }
+                Err(error) => {
+                    reader = None;
+                    self.say_lost(&error);
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&self, reader: &mut Option<Reader>) -> Result<Message, nats::Error> {
+        let open = match reader {
+            Some(open) => open,
+            None => reader.insert(Reader::open(&self.broker, GW_EVENT, &self.filters, self.start, false).await?),
+        };
+        open.next().await
+    }
+
+    fn say_lost(&mut self, error: &nats::Error) {
+        if !self.lost {
+            eprintln!("gw: the stream is lost and will be opened again: {}", chain(error));
+            self.lost = true;
+        }
+    }
+}
+
+/// The body as one line: a line break in JSON only ever stands between its parts.
+fn one_line(body: &[u8]) -> String {
+    String::from_utf8_lossy(body).replace(['\n', '\r'], " ")
+}
+
+fn human(message: &Message, style: Style) -> String {
+    match serde_json::from_slice::<Event>(&message.payload) {
+        Ok(event) => sentence(&event, style),
+        Err(_unreadable) => {
+            let place = output::plain(&message.subject);
+            format!("{} {place} (sequence {}) cannot be read as an event", output::clock(message.stored_at), message.sequence)
+        }
+    }
+}
+
+/// `HH:MM:SS org type  title (significance) sourceId/delivery`.
+fn sentence(event: &Event, style: Style) -> String {
+    let title = event.event.as_ref().map_or("-", |source| source.title.as_str());
+    let source = event.event.as_ref().map_or("-", |source| source.source_id.as_str());
+    let weight = match event.significance {
+        70.. => style.red(event.significance),
+        50..70 => style.yellow(event.significance),
+        _ => event.significance.to_string(),
+    };
+    format!(
+        "{} {:<14} {} {} ({weight}) {}",
+        style.dim(output::clock(event.received_at)),
+        output::plain(&event.org_id),
+        style.bold(format!("{:<34}", output::plain(&event.kind))),
+        output::plain(title),
+        style.dim(format!("{}/{}", output::plain(source), output::plain(&event.delivery_id))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn since_is_a_duration_back_or_a_point_in_time() {
+        let now = 1_700_000_000_000;
+        assert_eq!(moment("15m", now).expect("a time"), now - 900_000);
+        assert_eq!(moment("2h", now).expect("a time"), now - 7_200_000);
+        assert_eq!(moment("2023-11-14T23:13:20+01:00", now).expect("a time"), now);
+        for wrong in ["", "yesterday", "15", "2023-11-14"] {
+            assert!(moment(wrong, now).is_err_and(|error| error.to_string().contains("15m")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_a_line_that_says_who_what_and_how_much() {
+        let event: Event = serde_json::from_value(json!({
+            "deliveryId": "d-1", "connectionId": "con_1", "connectionIds": ["con_1"], "orgId": "org_demo", "provider": "p",
+            "eventType": "thing", "type": "p:thing.opened", "sequence": 1, "receivedAt": 1_700_000_000_000_i64,
+            "occurredAt": "2023-11-14T22:13:20.000Z", "correlationId": null, "origin": "live", "workspaces": [],
+            "significance": 50, "event": null, "payload": {},
+        }))
+        .expect("an event");
+        let expected = format!("22:13:20 org_demo       {:<34} - (50) -/d-1", "p:thing.opened");
+        assert_eq!(sentence(&event, Style::none()), expected);
+    }
+
+    #[test]
+    fn a_body_with_line_breaks_is_still_one_line() {
+        assert_eq!(one_line(b"{\n  \"a\": \"x\\ny\"\r\n}"), "{   \"a\": \"x\\ny\"  }");
+    }
+}

@@ -1,0 +1,106 @@
+//! Delivery to owners to events.
+//!
+//! `route` is the way of a delivery; `table` knows the links, fed by `mirror`; `translate` makes the event of an
+//! organisation; `park` keeps what nobody claims and releases it when somebody does.
+
+use std::sync::Arc;
+
+use nats::{
+    Broker, Payloads, Publisher,
+    consume::{self, Consumer, DeadLetters, Slots},
+    topology,
+};
+use prometheus_client::registry::Registry;
+use schemas::ambient::Clock;
+use tokio_util::sync::CancellationToken;
+
+mod metrics;
+mod mirror;
+mod outcome;
+mod park;
+mod route;
+pub mod table;
+mod translate;
+
+use metrics::Metrics;
+use mirror::Routes;
+
+/// Deliveries held at once.
+const SLOTS: usize = 2_000;
+
+/// What the router needs of the rest.
+#[derive(Clone, Debug)]
+pub struct Deps {
+    /// The connection.
+    pub broker: Broker,
+    /// Stores events.
+    pub events: Publisher,
+    /// Stores what nobody claims.
+    pub parked: Publisher,
+    /// Stores outcomes.
+    pub outcomes: Publisher,
+    /// Stores dead letters.
+    pub dead: Publisher,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Router(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    deps: Deps,
+    payloads: Payloads,
+    routes: Routes,
+    metrics: Metrics,
+}
+
+impl Router {
+    /// The service with its metrics registered.
+    pub fn new(deps: Deps, registry: &mut Registry) -> Self {
+        let payloads = Payloads::new(&deps.broker);
+        let routes = Routes::default();
+        let metrics = Metrics::new(registry);
+        Self(Arc::new(Inner { deps, payloads, routes, metrics }))
+    }
+
+    /// Why deliveries are not routed now, if they are not.
+    #[must_use]
+    pub fn unready(&self) -> Option<&'static str> {
+        self.0.routes.unready()
+    }
+
+    /// How many links are known.
+    #[must_use]
+    pub fn routes(&self) -> usize {
+        self.0.routes.len()
+    }
+
+    /// Routes until told to stop; what is in hand is finished first.
+    pub async fn run(&self, stop: CancellationToken) {
+        let inner = &self.0;
+        let live = Slots::live(SLOTS);
+        let history = live.behind();
+        let mirror = mirror::run(inner.clone(), stop.clone());
+        let freshness = mirror::confirm(inner.clone(), stop.clone());
+        let release = park::run(inner.clone(), stop.clone());
+        let live = consume::run(inner.consumer(topology::ROUTER, live), inner.clone(), stop.clone());
+        let history = consume::run(inner.consumer(topology::ROUTER_HISTORY, history), inner.clone(), stop);
+        tokio::join!(mirror, freshness, release, live, history);
+    }
+}
+
+impl Inner {
+    fn consumer(&self, name: &'static str, slots: Slots) -> Consumer {
+        Consumer {
+            broker: self.deps.broker.clone(),
+            stream: topology::GW_WEBHOOK,
+            name,
+            slots,
+            dead: DeadLetters::new(self.deps.dead.clone(), "router"),
+            redelivered: self.metrics.redelivered.clone(),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Keeps deliveries that no link claims, and releases them as soon as one does.
+//!
+//! No wake-up is lost: a delivery is resolved again after it was parked, and a link is in the table before what
+//! is parked is looked through. Whichever comes second sees the other.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use nats::{Message, Outgoing, Reader, Start, Verdict, topology::GW_PARKED};
+use schemas::{Delivery, header, provider, subject};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    Inner,
+    translate::{Read, Resolution, Unread},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often everything parked is looked through, should a release have failed.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How long the next message of a look-through may take before it is begun anew.
+const NEXT: Duration = Duration::from_secs(10);
+/// Pause before a release is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Deliveries released together.
+const RUN: usize = 64;
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+impl Inner {
+    /// Parks a delivery, and resolves it once more: a link may have come meanwhile.
+    pub(crate) async fn park(&self, message: &Message, read: &Read) -> Result<Verdict, Failure> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut headers = message.headers.clone();
+        headers.push((header::SEQUENCE.to_owned(), read.sequence.to_string()));
+        let parked = Outgoing {
+            subject: subject::parked(&read.delivery),
+            id: read.delivery.message_id(),
+            headers,
+            payload: message.payload.clone(),
+            once: true,
+        };
+        let stored = self.deps.parked.publish(parked, deadline).await?;
+        let resolution = self.resolve(read);
+        if resolution.is_empty() {
+            self.record_parked(read, deadline).await?;
+            self.metrics.unresolved(read.provider.id);
+            return Ok(Verdict::Done);
+        }
+        let events = self.events(read, &resolution, message.header(header::TRACEPARENT)).await?;
+        self.deps.events.publish_in_order(events, deadline).await?;
+        self.record_filtered(read, &resolution, deadline).await?;
+        nats::delete(&self.deps.broker, GW_PARKED, stored.sequence()).await?;
+        Ok(Verdict::Done)
+    }
+
+    /// Looks through what is parked of a provider and releases what a link claims, in order.
+    async fn release(&self, provider: &str) -> Result<usize, Failure> {
+        let mut reader = Reader::open(&self.deps.broker, GW_PARKED, &[subject::parked_of(provider)], Start::First, true).await?;
+        let mut left = reader.waiting();
+        let mut released = 0;
+        let mut run = Vec::with_capacity(RUN);
+        while left > 0 {
+            let Some(message) = reader.next_within(NEXT).await? else { return Err("reading what is parked took too long".into()) };
+            left = message.pending;
+            let claimed = Delivery::from_headers(&message.headers).is_ok_and(|delivery| !self.routes.read().claims(&delivery).is_empty());
+            if claimed {
+                run.push(message.sequence);
+            }
+            if run.len() == RUN || left == 0 {
+                released += self.release_run(&std::mem::take(&mut run)).await?;
+            }
+        }
+        Ok(released)
+    }
+
+    async fn release_run(&self, sequences: &[u64]) -> Result<usize, Failure> {
+        let read = join_all(sequences.iter().map(|sequence| self.read_parked(*sequence))).await;
+        let mut deliveries: Vec<(Read, Resolution)> = Vec::new();
+        let mut events = Vec::new();
+        let mut released = Vec::new();
+        for (sequence, read) in sequences.iter().zip(read) {
+            let Some((read, traceparent)) = read? else { continue };
+            let resolution = self.resolve(&read);
+            if resolution.is_empty() {
+                continue;
+            }
+            events.extend(self.events(&read, &resolution, traceparent.as_deref()).await?);
+            released.push(*sequence);
+            deliveries.push((read, resolution));
+        }
+        self.publish(&deliveries, events).await?;
+        let deadline = Instant::now() + PATIENCE;
+        let said = deliveries.iter().map(|(read, resolution)| self.record_released(read, resolution, deadline));
+        join_all(said).await.into_iter().collect::<Result<(), _>>()?;
+        let deleted = released.iter().map(|sequence| nats::delete(&self.deps.broker, GW_PARKED, *sequence));
+        join_all(deleted).await.into_iter().collect::<Result<(), _>>()?;
+        Ok(released.len())
+    }
+
+    /// A parked delivery, or none if another router released it or it cannot be read any more.
+    async fn read_parked(&self, sequence: u64) -> Result<Option<(Read, Option<String>)>, Failure> {
+        let Some(message) = nats::get(&self.deps.broker, GW_PARKED, sequence).await? else { return Ok(None) };
+        let traceparent = message.header(header::TRACEPARENT).map(str::to_owned);
+        match Read::of(&message, &self.payloads).await {
+            Ok(read) => Ok(Some((read, traceparent))),
+            Err(Unread::Later(error)) => Err(error.into()),
+            Err(Unread::Never(detail)) => {
+                warn!(sequence, detail, "parked.unreadable");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Releases when links appear, and looks through everything now and then.
+pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP);
+    sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let all = tokio::select! {
+            () = stop.cancelled() => return,
+            () = inner.routes.wake.notified() => false,
+            _ = sweep.tick() => true,
+        };
+        if inner.routes.unready().is_some() {
+            tokio::time::sleep(AGAIN).await;
+            inner.routes.wake.notify_one();
+            continue;
+        }
+        let mut providers = std::mem::take(&mut *inner.routes.linked());
+        if all {
+            providers.extend(provider::ALL.iter().map(|provider| provider.id.to_owned()));
+        }
+        for provider in providers {
+            match inner.release(&provider).await {
+                Ok(0) => {}
+                Ok(released) => {
+                    inner.metrics.released(released);
+                    info!(provider, released, "parked.released");
+                }
+                Err(error) => {
+                    warn!(error = &*error, provider, "parked.release");
+                    inner.routes.linked().insert(provider);
+                    tokio::time::sleep(AGAIN).await;
+                    inner.routes.wake.notify_one();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Makes the event of an organisation from a delivery and the links that admit it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use nats::{Error, Message, Outgoing, Payloads};
+use schemas::{
+    Delivery, Provider,
+    delivery::MAX_RESOURCES,
+    event::{self, Event},
+    event_type::TypeKey,
+    header, provider,
+    provider::Received,
+    significance,
+    source_event::{Context, SourceEvent},
+    subject,
+};
+use serde_json::{Value, value::RawValue};
+
+use crate::table::Link;
+
+/// Larger bodies are read off the runtime's threads.
+const SMALL: usize = 256 * 1024;
+/// What the envelope may take beside the payload.
+const ENVELOPE: usize = 48 * 1024;
+
+/// A delivery that was read.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) delivery: Delivery,
+    pub(crate) provider: &'static Provider,
+    pub(crate) key: TypeKey,
+    /// Its place in `GW_WEBHOOK`.
+    pub(crate) sequence: u64,
+    event_type: String,
+    body: Bytes,
+    payload: Box<RawValue>,
+    normalised: Option<SourceEvent>,
+    significance: u8,
+}
+
+/// Why a delivery could not be read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It never can be.
+    Never(String),
+    /// The broker did not give the body.
+    Later(Error),
+}
+
+impl Read {
+    pub(crate) async fn of(message: &Message, payloads: &Payloads) -> Result<Self, Unread> {
+        let never = |detail: &str| Unread::Never(detail.to_owned());
+        let delivery = Delivery::from_headers(&message.headers).map_err(|malformed| Unread::Never(malformed.to_string()))?;
+        let provider = provider::find(&delivery.provider).ok_or_else(|| never("the provider is unknown"))?;
+        let event_type = delivery.event.clone().ok_or_else(|| never("the delivery has no event type"))?;
+        let body = match &delivery.payload_ref {
+            None => message.payload.clone(),
+            Some(name) => payloads.get(name).await.map_err(Unread::Later)?.ok_or_else(|| never("the payload object is gone"))?,
+        };
+        let sequence = match message.header(header::SEQUENCE) {
+            Some(sequence) => sequence.parse().map_err(|_| never("header Gw-Sequence is not a number"))?,
+            None => message.sequence,
+        };
+        let read = move || Self::new(delivery, provider, event_type, body, sequence);
+        if message.payload.len() <= SMALL && message.header(header::PAYLOAD_REF).is_none() {
+            return read();
+        }
+        tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(never("reading the payload failed")))
+    }
+
+    fn new(mut delivery: Delivery, provider: &'static Provider, event_type: String, body: Bytes, sequence: u64) -> Result<Self, Unread> {
+        let text = std::str::from_utf8(&body).map_err(|error| Unread::Never(format!("the body is not UTF-8: {error}")))?;
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let value: Value = serde_json::from_str(text).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
+        if !value.is_object() {
+            return Err(Unread::Never("the body is not a JSON object".to_owned()));
+        }
+        let payload = RawValue::from_string(text.to_owned()).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
+        if delivery.resources.len() >= MAX_RESOURCES {
+            let received = Received { header: &|_| None, body: &body, body_sha256: &delivery.body_sha256 };
+            delivery.resources = (provider.identify)(&received).resources;
+        }
+        let key = (provider.type_of)(&event_type, &value);
+        let context = Context { provider: provider.id, delivery: &delivery.id, event: &event_type, received_at: delivery.received_at };
+        let normalised = (provider.normalise)(context, &value);
+        let weight = provider.event_type(&key).map(|known| known.weight);
+        let significance = significance::score(weight, normalised.as_ref());
+        Ok(Self { delivery, provider, key, sequence, event_type, body, payload, normalised, significance })
+    }
+
+    /// What each organisation gets: an event, or nothing where its filters admit none.
+    pub(crate) fn resolve(&self, claims: &[Arc<Link>]) -> Resolution {
+        let mut orgs: BTreeMap<Arc<str>, Vec<Arc<Link>>> = BTreeMap::new();
+        for link in claims {
+            orgs.entry(link.org.clone()).or_default().push(link.clone());
+        }
+        let mut resolution = Resolution::default();
+        for (org, links) in orgs {
+            let (admitting, refusing): (Vec<_>, Vec<_>) =
+                links.into_iter().partition(|link| link.admits(self.provider, &self.event_type, &self.key));
+            if admitting.is_empty() {
+                resolution.filtered.push((org, refusing));
+            } else {
+                resolution.admitted.push((org, admitting));
+            }
+        }
+        resolution
+    }
+
+    /// The message that an organisation's subscribers get.
+    pub(crate) async fn event(&self, org: &str, links: &[Arc<Link>], payloads: &Payloads, traceparent: Option<&str>) -> Result<Outgoing, Error> {
+        let reference = match &self.delivery.payload_ref {
+            Some(reference) => Some(reference.clone()),
+            None if self.payload.get().len() + ENVELOPE > payloads.inline_limit() => {
+                Some(payloads.put(self.provider.id, &self.delivery.id, &self.body).await?)
+            }
+            None => None,
+        };
+        let id = event::id(self.provider.id, &self.delivery.id, org, None);
+        let mut connections: Vec<String> = links.iter().map(|link| link.connection.to_string()).collect();
+        connections.dedup();
+        let mut workspaces: Vec<String> = links.iter().filter_map(|link| link.workspace.as_deref().map(str::to_owned)).collect();
+        workspaces.sort();
+        workspaces.dedup();
+        let event = Event {
+            delivery_id: self.delivery.id.clone(),
+            connection_id: connections.first().cloned().unwrap_or_default(),
+            connection_ids: connections,
+            org_id: org.to_owned(),
+            provider: self.provider.id.to_owned(),
+            event_type: self.event_type.clone(),
+            kind: self.key.of(self.provider.id),
+            sequence: self.sequence,
+            received_at: self.delivery.received_at,
+            occurred_at: Event::time_of(self.normalised.as_ref(), self.delivery.received_at),
+            correlation_id: self.delivery.correlation.clone(),
+            origin: self.delivery.origin.to_string(),
+            workspaces,
+            significance: self.significance,
+            event: self.normalised.clone(),
+            payload: reference.is_none().then(|| self.payload.clone()),
+            payload_ref: reference,
+        };
+        let mut headers = event.headers(&id, self.delivery.account.as_deref());
+        if let Some(traceparent) = traceparent {
+            headers.push((header::TRACEPARENT.to_owned(), traceparent.to_owned()));
+        }
+        let payload = serde_json::to_vec(&event).map_err(|source| Error::Answer { what: "an event".to_owned(), source })?;
+        let subject = subject::event(self.delivery.origin, org, self.provider.id, &self.key, &id);
+        Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true })
+    }
+}
+
+/// What becomes of a delivery, an entry an organisation.
+#[derive(Debug, Default)]
+pub(crate) struct Resolution {
+    /// With the links that want it.
+    pub(crate) admitted: Vec<(Arc<str>, Vec<Arc<Link>>)>,
+    /// With the links whose filters do not.
+    pub(crate) filtered: Vec<(Arc<str>, Vec<Arc<Link>>)>,
+}
+
+impl Resolution {
+    /// Whether nobody claims it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.admitted.is_empty() && self.filtered.is_empty()
+    }
+}

@@ -1,0 +1,3 @@
+//! The promises of the gateway, kept on a real JetStream.
+
+mod webhooks;

@@ -1,0 +1,29 @@
+//! Waiting for a condition instead of sleeping.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(25);
+
+/// Asks again and again until there is an answer; fails the test when there is none in half a minute.
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "did not happen in {PATIENCE:?}: {what}");
+        sleep(POLL).await;
+    }
+}
+
+/// Fails the test if there is an answer within this time.
+pub async fn never<T, F: Future<Output = Option<T>>>(what: &str, within: Duration, mut ask: impl FnMut() -> F) {
+    let deadline = Instant::now() + within;
+    while Instant::now() < deadline {
+        assert!(ask().await.is_none(), "happened: {what}");
+        sleep(POLL).await;
+    }
+}

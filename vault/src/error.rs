@@ -1,0 +1,142 @@
+//! What can go wrong, and the one place where it becomes an HTTP answer.
+
+use std::{error::Error as _, fmt};
+
+use axum::{
+    extract::rejection::{BytesRejection, QueryRejection},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemas::{
+    problem::{MEDIA_TYPE, Problem},
+    route::Status,
+};
+use tracing::error;
+
+use crate::fields::Faults;
+
+/// A request or a piece of background work that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// It does not exist, or not for this caller.
+    #[error("no such thing")]
+    NotFound,
+    /// The caller is narrowed to one organisation and asked for more.
+    #[error("the caller is narrowed to another organisation")]
+    OtherOrganisation,
+    /// The connection is not in use.
+    #[error("the connection is {}", .0.as_str())]
+    NotActive(Status),
+    /// The body is not JSON.
+    #[error("the body is not JSON")]
+    InvalidJson(#[source] serde_json::Error),
+    /// The body could not be received.
+    #[error("the body could not be received")]
+    Body(#[source] BytesRejection),
+    /// The query string cannot be read.
+    #[error("the query cannot be read")]
+    Query(#[source] QueryRejection),
+    /// Fields of the body or the query are wrong.
+    #[error("fields are wrong: {0}")]
+    Invalid(Faults),
+    /// An active link for the same thing exists.
+    #[error("the resource is linked already, by {link}")]
+    AlreadyLinked {
+        /// That link.
+        link: String,
+    },
+    /// The link was removed before.
+    #[error("the link was removed before")]
+    AlreadyRemoved,
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] sqlx::Error),
+    /// A row holds what nothing may write.
+    #[error("{table} {id}: {column} holds an impossible value")]
+    Impossible {
+        /// The table.
+        table: &'static str,
+        /// The row.
+        id: String,
+        /// The column.
+        column: &'static str,
+    },
+    /// The broker failed.
+    #[error("the broker failed")]
+    Broker(#[from] nats::Error),
+    /// What happened to a connection could not be published.
+    #[error("a connection's message could not be published")]
+    Publish(#[from] nats::PublishError),
+    /// A value could not be written as JSON.
+    #[error("a value cannot be written as JSON")]
+    Encode(#[source] serde_json::Error),
+}
+
+impl Error {
+    /// The answer to who asked. What is ours to mend stays inside.
+    #[must_use]
+    pub(crate) fn problem(&self) -> Problem {
+        match self {
+            Self::NotFound => Problem::new(404, "not_found", "Not found"),
+            Self::OtherOrganisation => Problem::new(403, "other_organisation", "Not this organisation's")
+                .detail("The organisation header narrows the caller to another organisation."),
+            Self::NotActive(status) => Problem::new(400, "installation_not_active", "The connection is not active")
+                .with("status", status.as_str()),
+            Self::InvalidJson(error) => {
+                Problem::new(400, "invalid_json", "The body is not JSON").detail(error.to_string())
+            }
+            Self::Body(rejection) => match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "body_too_large", "The body is too large"),
+                _ => Problem::new(400, "unreadable_body", "The body could not be received"),
+            },
+            Self::Query(rejection) => {
+                Problem::new(400, "invalid_query", "The query cannot be read").detail(rejection.body_text())
+            }
+            Self::Invalid(faults) => faults.problem(),
+            Self::AlreadyLinked { link } => {
+                Problem::new(409, "resource_already_linked", "The resource is linked already")
+                    .with("resourceId", link.as_str())
+            }
+            Self::AlreadyRemoved => Problem::new(400, "already_removed", "The link was removed before"),
+            Self::Store(error) if is_passing(error) => {
+                Problem::new(503, "store_unavailable", "The database does not answer")
+            }
+            Self::Broker(_) | Self::Publish(_) => Problem::new(503, "broker_unavailable", "The broker does not answer"),
+            Self::Store(_) | Self::Impossible { .. } | Self::Encode(_) => {
+                Problem::new(500, "internal", "Internal error")
+            }
+        }
+    }
+}
+
+/// Whether the database may answer the next time.
+fn is_passing(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    matches!(error, E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed)
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        if problem.status >= 500 {
+            error!(code = problem.code, error = %Chain(&self), "vault.failed");
+        }
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], axum::Json(problem)).into_response()
+    }
+}
+
+/// An error and all its causes, in one line.
+pub(crate) struct Chain<'a>(pub(crate) &'a Error);
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
