@@ -1,14 +1,14 @@
-//! The edge without a broker: the ingest service and the gateway's own listener and request layers, with a sink that
-//! confirms at once. What is left is the cost of taking a webhook in.
+//! The edge alone: the ingest service with the gateway's own listener and request layers. Without a broker its sink
+//! confirms at once, and what is left is the cost of taking a webhook in.
 
 use std::{
     net::SocketAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ingest::{Config, Deps, Ingest, ProviderConfig};
-use nats::Publisher;
+use nats::{Broker, Credentials, Mode, Publisher};
 use prometheus_client::registry::Registry;
 use schemas::{
     ambient::{Clock, Random},
@@ -28,9 +28,22 @@ pub(crate) struct EdgeArgs {
     listen: SocketAddr,
     #[arg(long)]
     secret: String,
+    /// Store in this broker; without it the null sink.
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    #[arg(long, value_enum, default_value = "auto")]
+    publish: Publish,
     /// What to log, as RUST_LOG of the gateway.
     #[arg(long, default_value = "warn")]
     log: String,
+}
+
+/// As GW_PUBLISH of the gateway.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Publish {
+    Auto,
+    Batch,
+    Pipeline,
 }
 
 pub(crate) async fn run(args: EdgeArgs) -> Result<Value, Error> {
@@ -40,11 +53,28 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Value, Error> {
     let _set = tracing_subscriber::registry().with(filter).with(lines).try_init().is_err();
     let listener = Listener::bind(args.listen, "--listen").await?;
     let address = listener.address();
-    let deps = Deps { publisher: Publisher::null(), broker: None, clock: clock() };
+    let (publisher, broker) = match &args.nats {
+        Some(url) => stored(url, args.publish).await?,
+        None => (Publisher::null(), None),
+    };
+    let deps = Deps { publisher, broker, clock: clock() };
     let ingest = Ingest::new(&config(&args.secret), deps, &mut Registry::default());
     let routes = request::wrap(ingest.public(), "public", &Random::new(rand::random));
     listener.serve(routes, CancellationToken::new()).await;
     Ok(json!({ "address": address }))
+}
+
+async fn stored(url: &str, publish: Publish) -> Result<(Publisher, Option<Broker>), Error> {
+    let config = nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "gw-bench edge".into(), wait: true };
+    let broker = Broker::connect(&config).await?;
+    let mode = match publish {
+        Publish::Auto => Mode::measure(&broker, "bench").await,
+        Publish::Batch => Mode::Batch,
+        Publish::Pipeline => Mode::Pipeline,
+    };
+    let (publisher, group) = Publisher::new(&broker, mode);
+    tokio::spawn(group);
+    Ok((publisher, Some(broker)))
 }
 
 /// The gateway's defaults.

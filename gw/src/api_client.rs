@@ -179,7 +179,10 @@ mod tests {
         assert_eq!(shown(&url), "https://gw.example/base");
         assert_eq!(join(&url, "/connections").path(), "/base/connections");
         for wrong in ["", "localhost:4110", "ftp://x", "http://"] {
-            assert!(address(wrong, "GW_API_URL").is_err_and(|error| error.to_string().contains("GW_API_URL")), "{wrong}");
+            assert!(
+                address(wrong, "GW_API_URL").is_err_and(|error| error.to_string().contains("GW_API_URL")),
+                "{wrong}"
+            );
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
 use clap_complete::Shell;
 
 use crate::config::{
-    DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
+    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -17,6 +17,19 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads flags and environment. A setting without a value is the same as none.
+    pub(crate) fn read() -> Self {
+        let mut matches = without_blanks(Self::command()).get_matches();
+        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn without_blanks(command: clap::Command) -> clap::Command {
+    let set = command.mut_args(|arg| if arg.get_env().is_some_and(config::is_blank) { arg.env(Resettable::Reset) } else { arg });
+    set.mut_subcommands(without_blanks)
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use schemas::{Level, Provider, ambient::Random, provider, provider::Received, secret::Secret};
+use schemas::{Level, Provider, ambient::Random, provider, provider::Received, secret::Secret, subject};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -77,13 +77,13 @@ impl Dev {
                 warn!(error = error::chain(&error), "dev.demo");
             }
         };
-        stop.run_until_cancelled(demonstration).await;
+        stop.run_until_cancelled(Box::pin(demonstration)).await;
         stop.cancelled().await;
     }
 
     async fn demonstrate(&self) -> Result<(), Error> {
         self.link_samples().await?;
-        output::line(&self.guide())?;
+        output::line(self.guide())?;
         let Some(first) = provider::ALL.first() else { return Ok(()) };
         let send = async {
             tokio::time::sleep(SUBSCRIBED).await;
@@ -134,12 +134,13 @@ impl Dev {
              \x20   {gw} send {first}      a sample, signed as the provider signs; --list shows all\n\
              \x20   {gw} status           streams, lag, routes, rates\n\
              \x20   {gw} link add --org {ORG} --provider {first} --account <id>\n\
-             \x20   nats -s {nats} sub 'gw.event.>'\n\n\
+             \x20   nats -s {nats} sub '{events}'\n\n\
              \x20 Its first event:\n",
             public = get("GW_PUBLIC_URL"),
             api = get("GW_API_URL"),
             nats = get("NATS_URL"),
             env = DevEnv::path(&self.data.data_dir).display(),
+            events = subject::EVENTS,
             names = names.join(","),
             first = names.first().unwrap_or(&"-"),
         )

@@ -29,7 +29,7 @@ pub(crate) enum Error {
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("GW_ENCRYPTION_KEY is set but the vault role does not run here: unset it, so that no other role holds the key")]
     KeyWithoutVault,
-    #[error("no NATS_URL given, and no development gateway has run in {}", data_dir.display())]
+    #[error("no NATS_URL is given and no gateway has run in {}: start `gw serve --dev`, or set NATS_URL or GW_DATA_DIR", data_dir.display())]
     NoBroker { data_dir: PathBuf },
     #[error("{0}")]
     Usage(String),

@@ -1,10 +1,11 @@
 //! Signals, and tasks that must not end before they are told to.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
@@ -49,11 +50,11 @@ impl Tasks {
     }
 
     /// Tells all to stop and lets what is in hand finish.
-    pub(crate) async fn finish(mut self, patience: Duration) {
+    pub(crate) async fn finish(mut self, deadline: Instant) {
         self.stop.cancel();
         let all = async { while self.set.join_next().await.is_some() {} };
-        if tokio::time::timeout(patience, all).await.is_err() {
-            warn!(seconds = patience.as_secs(), "stop.timeout: what is still in hand comes again after the next start");
+        if timeout_at(deadline, all).await.is_err() {
+            warn!("stop.timeout: what is still in hand comes again after the next start");
         }
     }
 }

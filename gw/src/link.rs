@@ -93,7 +93,13 @@ pub(crate) async fn routes(args: RoutesArgs) -> Result<(), Error> {
 
 async fn add(api: &ApiClient, connection: &Value, link: &Value) -> Result<(), Error> {
     let connection: Connection = api.post("/connections", connection).await?;
-    let linked: Linked = api.post(&format!("/connections/{}/resources", connection.id), link).await?;
+    let linked = api.post(&format!("/connections/{}/resources", connection.id), link).await;
+    let linked: Linked = linked.map_err(|error| match error {
+        Error::Answer { status: 409, detail } => {
+            Error::Answer { status: 409, detail: format!("{detail}; to change it, `gw link remove` it first") }
+        }
+        other => other,
+    })?;
     let link = linked.resource;
     output::line(format!(
         "linked {}: {} {} {} -> {}",
@@ -102,7 +108,8 @@ async fn add(api: &ApiClient, connection: &Value, link: &Value) -> Result<(), Er
 }
 
 async fn list(api: &ApiClient, org: Option<&str>, as_json: bool) -> Result<(), Error> {
-    let mut table = Table::new(&["LINK", "ORGANISATION", "PROVIDER", "ACCOUNT", "KIND", "ID", "NAME", "WORKSPACE", "EVENTS"], &[]);
+    let mut table =
+        Table::new(&["LINK", "ORGANISATION", "PROVIDER", "ACCOUNT", "KIND", "ID", "NAME", "WORKSPACE", "EVENTS"], &[]);
     let mut all = Vec::new();
     for (connection, links) in links(api, org).await? {
         for link in links {
@@ -166,7 +173,7 @@ fn shown(connection: &Connection, link: &Link) -> Value {
 fn events(sync: &Value) -> String {
     let entries = sync.get("events").and_then(Value::as_array);
     let names = entries.map(|entries| entries.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(","));
-    names.unwrap_or_else(|| "all".to_owned())
+    names.unwrap_or_else(|| "defaults".to_owned())
 }
 
 fn known(id: &str) -> Result<&'static Provider, Error> {
@@ -176,7 +183,12 @@ fn known(id: &str) -> Result<&'static Provider, Error> {
 
 impl Target {
     /// The resource where one is given, else the account.
-    fn choose(provider: &Provider, account: &str, kind: Option<String>, resource: Option<String>) -> Result<Self, Error> {
+    fn choose(
+        provider: &Provider,
+        account: &str,
+        kind: Option<String>,
+        resource: Option<String>,
+    ) -> Result<Self, Error> {
         let first = |kinds: &[&str]| kinds.first().map(|kind| (*kind).to_owned()).unwrap_or_default();
         let kind = kind.unwrap_or_else(|| match resource {
             Some(_) => first(provider.resource_kinds),
@@ -218,7 +230,9 @@ mod tests {
     fn a_kind_that_does_not_fit_is_refused_with_what_would() {
         let provider = provider::ALL[0];
         let (account, resource) = (provider.account_kinds[0], provider.resource_kinds[0]);
-        for (kind, id, says) in [("planet", None, resource), (resource, None, "--resource"), (account, Some("42"), "leave out")] {
+        for (kind, id, says) in
+            [("planet", None, resource), (resource, None, "--resource"), (account, Some("42"), "leave out")]
+        {
             let error = choose(Some(kind), id).expect_err("it does not fit");
             assert!(error.to_string().contains(says), "{error}");
         }
@@ -227,6 +241,6 @@ mod tests {
     #[test]
     fn a_filter_is_shown_as_its_entries() {
         assert_eq!(events(&json!({ "events": ["a", "b.*"] })), "a,b.*");
-        assert_eq!(events(&json!({})), "all");
+        assert_eq!(events(&json!({})), "defaults");
     }
 }

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 mod api_client;
 mod auth;
 mod broker;
@@ -31,7 +29,7 @@ use cli::{Cli, Command};
 use error::Error;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     // The one TLS provider of the process; it fails only where another is installed already, and none is.
     let _installed = rustls::crypto::ring::default_provider().install_default().is_ok();
     match run(cli) {

@@ -85,13 +85,15 @@ impl Table {
 
     pub(crate) fn lines(&self) -> Vec<String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
-        let wide = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let wide =
+            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
         let widths: Vec<usize> = (0..columns).map(|column| wide(column).unwrap_or_default()).collect();
         let line = |row: &Vec<String>| {
-            let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match self.right.contains(&column) {
-                true => format!("{cell:>width$}"),
-                false => format!("{cell:<width$}"),
-            });
+            let cells =
+                row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match self.right.contains(&column) {
+                    true => format!("{cell:>width$}"),
+                    false => format!("{cell:<width$}"),
+                });
             cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
         self.rows.iter().map(line).collect()
@@ -150,10 +152,14 @@ mod tests {
         for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(count(number), text);
         }
-        for (number, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (16 << 30, "16 GiB"), (1 << 20, "1 MiB")] {
+        for (number, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (16 << 30, "16 GiB"), (1 << 20, "1 MiB")]
+        {
             assert_eq!(bytes(number), text);
         }
-        for (millis, text) in [(-5, "0.0s"), (420, "0.4s"), (119_000, "119s"), (150_000, "2m"), (7_200_000, "2h"), (604_800_000, "7d")] {
+        for (millis, text) in
+            [(-5, "0.0s"), (420, "0.4s"), (119_000, "119s"), (150_000, "2m"), (7_200_000, "2h"), (604_800_000, "7d")]
+        {
             assert_eq!(span(millis), text);
         }
         assert_eq!(clock(1_700_000_000_123), "22:13:20");

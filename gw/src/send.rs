@@ -50,12 +50,14 @@ struct Sender<'a> {
 }
 
 pub(crate) async fn run(args: SendArgs) -> Result<(), Error> {
-    let provider = provider::find(&args.provider).ok_or_else(|| Error::Usage(format!("there is no provider {}", args.provider)))?;
+    let provider = provider::find(&args.provider)
+        .ok_or_else(|| Error::Usage(format!("there is no provider {}", args.provider)))?;
     if args.list {
         return list(provider);
     }
     if args.delivery.is_some() && provider.delivery_header.is_none() {
-        let what = format!("{} has no header for a delivery id: leave out --delivery, the payload decides", provider.name);
+        let what =
+            format!("{} has no header for a delivery id: leave out --delivery, the payload decides", provider.name);
         return Err(Error::Usage(what));
     }
     let dev = DevEnv::load(&args.data.data_dir);
@@ -95,7 +97,9 @@ fn secret(provider: &Provider, args: &SendArgs, dev: &DevEnv) -> Result<Secret, 
     let given = args.secret.clone().or_else(|| args.providers.get(provider.id).secrets.first().cloned()).or_else(kept);
     given.filter(|secret| !secret.expose().is_empty()).ok_or_else(|| {
         let name = provider.name;
-        Error::Usage(format!("no secret to sign with as {name}: set {variable} as at the gateway, or run `gw serve --dev` first"))
+        Error::Usage(format!(
+            "no secret to sign with as {name}: set {variable} as at the gateway, or run `gw serve --dev` first"
+        ))
     })
 }
 
@@ -123,7 +127,8 @@ impl<'a> Sender<'a> {
         if let Some(name) = self.provider.delivery_header {
             request = request.header(name, self.delivery.map_or_else(id, str::to_owned));
         }
-        let unreachable = |source: reqwest::Error| Error::Unreachable { url: shown(&self.url), source: source.without_url() };
+        let unreachable =
+            |source: reqwest::Error| Error::Unreachable { url: shown(&self.url), source: source.without_url() };
         let answer = request.body(webhook.body.clone()).send().await.map_err(unreachable)?;
         let status = answer.status().as_u16();
         let bytes = answer.bytes().await.map_err(unreachable)?;
@@ -142,10 +147,14 @@ impl<'a> Sender<'a> {
         let hint = match problem.code.as_str() {
             "invalid_signature" => format!("the secret is not the gateway's: set {variable} as there, or --secret"),
             "stale_signature" => "the signed time has passed: leave out --exact, and gw sets it to now".to_owned(),
-            "unknown_provider" => format!("{} is off at the gateway: set {variable} there and restart it", self.provider.name),
-            "rate_limited" | "not_stored" | "overloaded" => "send it again in a few seconds; `gw status` shows how the gateway is".to_owned(),
+            "unknown_provider" => {
+                format!("{} is off at the gateway: set {variable} there and restart it", self.provider.name)
+            }
+            "rate_limited" | "not_stored" | "overloaded" => {
+                "send it again in a few seconds; `gw status` shows how the gateway is".to_owned()
+            }
             "missing_body" => "the file is empty".to_owned(),
-            "not_found" => "that is not the public listener: GW_PUBLIC_URL names it".to_owned(),
+            "unauthorized" | "not_found" => "that is not the public listener: GW_PUBLIC_URL names it".to_owned(),
             _ => return words(&problem),
         };
         format!("{} — {hint}", words(&problem))

@@ -5,13 +5,14 @@ use std::{fs, process::ExitCode};
 use axum::{Router, middleware};
 use nats::{Broker, topology};
 use schemas::ambient::Random;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
     auth, broker,
     child::{self, Server},
-    config::{LogArgs, Role, ServeArgs, TopologyMode},
+    config::{self, LogArgs, Role, ServeArgs, TopologyMode},
     dev::{self, Dev},
     error::Error,
     health,
@@ -44,7 +45,7 @@ pub(crate) async fn run(mut args: ServeArgs, log: LogArgs) -> Result<ExitCode, E
         let url = args.broker.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default();
         return Ok(code(&gateway(&args, listeners, url, false, dev).await?));
     }
-    let binary = child::find_binary(args.nats_server.as_deref(), std::env::var_os("PATH").as_deref())?;
+    let binary = child::find_binary(args.nats_server.as_deref(), config::search_path().as_deref())?;
     let server = Server::start(binary, &args.data.data_dir).await?;
     let url = server.url();
     let watched = CancellationToken::new();
@@ -120,7 +121,7 @@ async fn gateway(args: &ServeArgs, listeners: Listeners, url: String, own_server
     let mut work = Tasks::new();
     let mut parts = Parts::start(args, &broker, &mut work).await?;
     let addresses = (listeners.public.as_ref().and_then(Listener::address), listeners.api.address());
-    listen(args, listeners, &mut parts, checked, &mut intake, &work);
+    listen(args, listeners, &mut parts, checked, &mut intake);
     let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
     info!(public = shown(addresses.0), api = shown(addresses.1), "gateway.ready");
     if let Some(dev) = dev {
@@ -132,10 +133,11 @@ async fn gateway(args: &ServeArgs, listeners: Listeners, url: String, own_server
         early = work.ended_early() => Some(early),
     };
     info!("gateway.stopping: a second signal stops at once");
+    let deadline = Instant::now() + args.stop_timeout;
     let graceful = async {
-        intake.finish(args.stop_timeout).await;
+        intake.finish(deadline).await;
         drop(parts);
-        work.finish(args.stop_timeout).await;
+        work.finish(deadline).await;
         broker.close().await;
     };
     let how = tokio::select! {
@@ -165,7 +167,7 @@ async fn bring_topology(args: &ServeArgs, broker: &Broker, own_server: bool) -> 
 }
 
 /// Puts the routes on the two listeners.
-fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Option<topology::Settings>, intake: &mut Tasks, work: &Tasks) {
+fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Option<topology::Settings>, intake: &mut Tasks) {
     let random = Random::new(rand::random);
     let keys = auth::Keys::new(&args.api_keys);
     let mut api = Router::new();
@@ -178,9 +180,7 @@ fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Op
     let api = api.layer(middleware::from_fn_with_state(keys, auth::check));
     let health = health::routes(parts.health(checked, intake.stop()));
     let api = request::wrap(api.merge(health), "api", &random);
-    // The API stays up until the work is done, so that a stop can be watched.
     let stop = intake.stop();
-    let _ = work;
     intake.spawn("the API listener", listeners.api.serve(api, stop.clone()));
     if let (Some(ingest), Some(public)) = (&parts.ingest, listeners.public) {
         let routes = request::wrap(ingest.public(), "public", &random);

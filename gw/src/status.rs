@@ -10,7 +10,7 @@ use crate::{
     api_client::ApiClient,
     broker,
     config::StatusArgs,
-    error::{Error, chain},
+    error::Error,
     output::{self, Style},
 };
 
@@ -93,8 +93,8 @@ pub(crate) struct Consumer {
 
 #[cfg(test)]
 impl Consumer {
-    pub(crate) fn empty(name: &str) -> Self {
-        Self { name: name.to_owned(), pending: 0, ack_pending: 0, redelivered: 0, waiting: 0, lag_ms: None }
+    pub(crate) fn idle(name: &str, waiting: usize, lag_ms: Option<i64>) -> Self {
+        Self { name: name.to_owned(), pending: 0, ack_pending: 0, redelivered: 0, waiting, lag_ms }
     }
 }
 
@@ -119,8 +119,18 @@ pub(crate) async fn run(args: StatusArgs) -> Result<(), Error> {
     screen::lines(&status, Style::of_stdout()).into_iter().try_for_each(output::line)
 }
 
+/// What is behind an error, without what led to it.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
 async fn gateway(api: &ApiClient) -> Gateway {
-    let mut gateway = Gateway { url: api.url(), version: None, uptime_seconds: None, ready: false, reasons: Vec::new() };
+    let mut gateway =
+        Gateway { url: api.url(), version: None, uptime_seconds: None, ready: false, reasons: Vec::new() };
     let asked = tokio::time::timeout(PROBE, async { tokio::join!(api.look("/healthz"), api.look("/readyz")) });
     let Ok((health, ready)) = asked.await else {
         gateway.reasons.push("it does not answer in time".to_owned());
@@ -131,8 +141,10 @@ async fn gateway(api: &ApiClient) -> Gateway {
             gateway.version = body["version"].as_str().map(str::to_owned);
             gateway.uptime_seconds = body["instanceUptimeSeconds"].as_u64();
         }
-        Ok((status, _)) => gateway.reasons.push(format!("something else answers there ({status}); GW_API_URL names the API")),
-        Err(error) => gateway.reasons.push(chain(&error)),
+        Ok((status, _)) => {
+            gateway.reasons.push(format!("something else answers there ({status}); GW_API_URL names the API"))
+        }
+        Err(error) => gateway.reasons.push(cause(&error)),
     }
     if let Ok((status, body)) = ready.as_ref().map(|(status, body)| (*status, body)) {
         gateway.ready = status == 200 && gateway.version.is_some();

@@ -18,10 +18,12 @@ use crate::{
 
 /// Between two tries to open the stream again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How often to look whether the connection stands.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What is read, and from where on.
-struct Tail {
-    broker: Broker,
+struct Tail<'a> {
+    broker: &'a Broker,
     filters: Vec<String>,
     start: Start,
     /// Whether the reader is known to have lost the stream.
@@ -35,24 +37,30 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Error> {
     }
     let since = args.since.as_deref().map(|since| moment(since, output::now())).transpose()?;
     let broker = broker::connect(&args.broker, &args.data.data_dir, "gw tail").await?;
-    let mut tail = Tail::open(broker, &args, since).await?;
-    tokio::select! {
+    let ended = tokio::select! {
         () = terminated() => Ok(()),
-        ended = tail.follow(&args) => ended,
-    }
+        ended = follow(&broker, &args, since) => ended,
+    };
+    broker.close().await;
+    ended
 }
 
 /// `15m` before now, or a point in time.
 fn moment(text: &str, now: i64) -> Result<i64, Error> {
     let ago = duration(text).ok().and_then(|ago| i64::try_from(ago.as_millis()).ok());
-    ago.map(|ago| now - ago)
-        .or_else(|| instant::parse(text))
-        .ok_or_else(|| Error::Usage(format!("--since {text:?} is neither a duration, 15m or 2h, nor a time, 2026-01-31T12:00:00Z")))
+    ago.map(|ago| now - ago).or_else(|| instant::parse(text)).ok_or_else(|| {
+        Error::Usage(format!("--since {text:?} is neither a duration, 15m or 2h, nor a time, 2026-01-31T12:00:00Z"))
+    })
 }
 
-impl Tail {
-    async fn open(broker: Broker, args: &TailArgs, since: Option<i64>) -> Result<Self, Error> {
-        let info = topology::stream_info(&broker, GW_EVENT).await.map_err(|error| match error.code() {
+/// Prints until there were enough.
+async fn follow(broker: &Broker, args: &TailArgs, since: Option<i64>) -> Result<(), Error> {
+    Tail::open(broker, args, since).await?.follow(args).await
+}
+
+impl Tail<'_> {
+    async fn open<'a>(broker: &'a Broker, args: &TailArgs, since: Option<i64>) -> Result<Tail<'a>, Error> {
+        let info = topology::stream_info(broker, GW_EVENT).await.map_err(|error| match error.code() {
             Some(Code::StreamNotFound) => Error::Topology,
             _ => Error::Broker(error),
         })?;
@@ -60,16 +68,22 @@ impl Tail {
         let start = since.map_or(Start::Sequence(info.state.last_sequence + 1), Start::Since);
         let lanes: &[bool] = if args.history { &[false, true] } else { &[false] };
         let filter = |history| subject::events_of(args.org.as_deref(), args.provider.as_deref(), history);
-        Ok(Self { broker, filters: lanes.iter().map(|history| filter(*history)).collect(), start, lost: false })
+        Ok(Tail { broker, filters: lanes.iter().map(|history| filter(*history)).collect(), start, lost: false })
     }
 
-    /// Prints until there were enough.
     async fn follow(&mut self, args: &TailArgs) -> Result<(), Error> {
         let style = Style::of_stdout();
         let mut left = args.count.unwrap_or(u64::MAX);
         let mut reader = None;
         while left > 0 {
-            match self.next(&mut reader).await {
+            let message = tokio::select! {
+                message = self.next(&mut reader) => message,
+                () = reconnected(self.broker) => {
+                    reader = None;
+                    continue;
+                }
+            };
+            match message {
                 Ok(message) => {
                     left -= 1;
                     self.lost = false;
@@ -89,7 +103,7 @@ impl Tail {
     async fn next(&self, reader: &mut Option<Reader>) -> Result<Message, nats::Error> {
         let open = match reader {
             Some(open) => open,
-            None => reader.insert(Reader::open(&self.broker, GW_EVENT, &self.filters, self.start, false).await?),
+            None => reader.insert(Reader::open(self.broker, GW_EVENT, &self.filters, self.start, false).await?),
         };
         open.next().await
     }
@@ -102,6 +116,14 @@ impl Tail {
     }
 }
 
+/// Ends when the connection was lost and stands again. A reader would only notice by the heartbeats it missed.
+async fn reconnected(broker: &Broker) {
+    while broker.is_connected() {
+        tokio::time::sleep(LOOK).await;
+    }
+    broker.connected().await;
+}
+
 /// The body as one line: a line break in JSON only ever stands between its parts.
 fn one_line(body: &[u8]) -> String {
     String::from_utf8_lossy(body).replace(['\n', '\r'], " ")
@@ -112,7 +134,11 @@ fn human(message: &Message, style: Style) -> String {
         Ok(event) => sentence(&event, style),
         Err(_unreadable) => {
             let place = output::plain(&message.subject);
-            format!("{} {place} (sequence {}) cannot be read as an event", output::clock(message.stored_at), message.sequence)
+            format!(
+                "{} {place} (sequence {}) cannot be read as an event",
+                output::clock(message.stored_at),
+                message.sequence
+            )
         }
     }
 }

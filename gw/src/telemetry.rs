@@ -46,7 +46,8 @@ pub(crate) fn for_service(log: &LogArgs, otlp_endpoint: Option<&str>, service: &
 
 /// The client of the broker says at every step what we say once.
 fn filter(directives: &str) -> EnvFilter {
-    let quiet = if directives.contains("async_nats") { String::new() } else { ",async_nats=error".to_owned() };
+    let client = nats::LOG_TARGET;
+    let quiet = if directives.contains(client) { String::new() } else { format!(",{client}=error") };
     EnvFilter::builder().parse_lossy(format!("{directives}{quiet}"))
 }
 

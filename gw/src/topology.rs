@@ -1,6 +1,9 @@
 //! `gw topology`: the streams, buckets and consumers as they should be, compared, and applied.
 
-use nats::topology::{self, Plan};
+use nats::{
+    Broker,
+    topology::{self, Plan, Settings},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -17,20 +20,24 @@ pub(crate) async fn run(args: TopologyArgs) -> Result<(), Error> {
     }
     let broker = broker::connect(&args.broker, &args.data.data_dir, "gw topology").await?;
     let done = match args.action {
-        TopologyAction::Apply { force } => {
-            let plans = topology::apply(&broker, &settings, force).await?;
-            report(&plans).map(|_| ())
-        }
-        TopologyAction::Diff | TopologyAction::Show => {
-            let plans = topology::diff(&broker, &settings).await?;
-            report(&plans).and_then(|same| if same { Ok(()) } else { Err(Error::Differs) })
-        }
+        TopologyAction::Apply { force } => apply(&broker, &settings, force).await,
+        TopologyAction::Diff | TopologyAction::Show => diff(&broker, &settings).await,
     };
     broker.close().await;
     done
 }
 
-fn show(settings: &topology::Settings) -> Result<String, Error> {
+async fn apply(broker: &Broker, settings: &Settings, force: bool) -> Result<(), Error> {
+    let plans = topology::apply(broker, settings, force).await?;
+    report(&plans).map(|_same| ())
+}
+
+async fn diff(broker: &Broker, settings: &Settings) -> Result<(), Error> {
+    let plans = topology::diff(broker, settings).await?;
+    if report(&plans)? { Ok(()) } else { Err(Error::Differs) }
+}
+
+fn show(settings: &Settings) -> Result<String, Error> {
     let unreadable = |error: serde_json::Error| Error::Usage(format!("the streams cannot be written as JSON: {error}"));
     let mut all = Vec::new();
     for spec in topology::specs(settings) {
@@ -48,7 +55,10 @@ fn report(plans: &[Plan]) -> Result<bool, Error> {
         same = false;
         output::line(plan)?;
         for difference in plan.differences.iter().filter(|difference| difference.shrinks) {
-            output::line(format!("    {} shrinks, which drops stored messages: only --force does it", difference.what))?;
+            output::line(format!(
+                "    {} shrinks, which drops stored messages: only --force does it",
+                difference.what
+            ))?;
         }
     }
     if same {
@@ -63,8 +73,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_json_that_names_every_stream_and_consumer() {
-        let shown: Vec<Value> = serde_json::from_str(&show(&topology::Settings::default()).expect("JSON")).expect("a list");
-        assert_eq!(shown.len(), topology::specs(&topology::Settings::default()).len());
+        let shown: Vec<Value> = serde_json::from_str(&show(&Settings::default()).expect("JSON")).expect("a list");
+        assert_eq!(shown.len(), topology::specs(&Settings::default()).len());
         assert_eq!(shown[0]["stream"]["name"], topology::GW_WEBHOOK);
         assert_eq!(shown[0]["consumers"][0]["durable_name"], topology::ROUTER);
     }

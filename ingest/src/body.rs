@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 
-/// The largest body taken, in bytes: GitHub sends none larger (GitHub docs: Webhook events and payloads).
+/// The largest body taken, in bytes: no provider documents a larger one.
 pub(crate) const MAX_BODY: usize = 25 << 20;
 
 /// A body, and the room it takes until it is dropped.

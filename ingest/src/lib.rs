@@ -103,7 +103,6 @@ impl Ingest {
     }
 
     /// The routes of the public listener.
-    #[must_use]
     pub fn public(&self) -> Router {
         Router::new()
             .route("/webhooks/{provider}", post(http::webhook))
@@ -112,7 +111,6 @@ impl Ingest {
     }
 
     /// The routes of the API listener.
-    #[must_use]
     pub fn api(&self) -> Router {
         Router::new()
             .route("/deliveries/{provider}", post(internal::delivery))

@@ -24,6 +24,8 @@ pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
 pub use read::{Reader, Start, delete, get, next_from};
 
+/// Under which name the client library logs.
+pub const LOG_TARGET: &str = "async_nats";
 /// The shipped configuration of a single server.
 pub const NATS_CONF: &str = include_str!("../nats.conf");
 /// The shipped configuration of a cluster's node.

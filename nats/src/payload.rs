@@ -1,5 +1,7 @@
 //! Claim check: a body too large for a message waits in the object store, and the message names it.
 
+use std::{io::ErrorKind, time::Duration};
+
 use async_nats::jetstream::{
     self,
     object_store::{GetErrorKind, ObjectMetadata, ObjectStore},
@@ -8,7 +10,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use schemas::SubjectToken;
 use sha2::{Digest, Sha256};
-use tokio::{io::AsyncReadExt, sync::OnceCell};
+use tokio::{io::AsyncReadExt, sync::OnceCell, time::timeout};
 
 use crate::{connect::Broker, error::Error, topology::GW_PAYLOAD};
 
@@ -16,6 +18,9 @@ use crate::{connect::Broker, error::Error, topology::GW_PAYLOAD};
 const INLINE: usize = 512 * 1024;
 /// What headers and the envelope may take of the server's `max_payload`.
 const MARGIN: usize = 64 * 1024;
+
+/// How long a body may take to be read.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The store of large bodies.
 #[derive(Clone)]
@@ -59,7 +64,7 @@ impl Payloads {
         Ok(name)
     }
 
-    /// Reads a body, or none where the store does not hold it any more. The store checks its digest.
+    /// Reads a body, or none where the store does not hold it, or not as it was stored.
     pub async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "read", name: name.to_owned(), source };
         let store = self.store().await?;
@@ -69,8 +74,13 @@ impl Payloads {
             Err(error) => return Err(failed(Box::new(error))),
         };
         let mut body = Vec::with_capacity(object.info.size);
-        object.read_to_end(&mut body).await.map_err(|error| failed(Box::new(error)))?;
-        Ok(Some(body.into()))
+        // Without its chunks an object never ends.
+        match timeout(PATIENCE, object.read_to_end(&mut body)).await {
+            Ok(Ok(_)) => Ok(Some(body.into())),
+            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => Ok(None),
+            Ok(Err(error)) => Err(failed(Box::new(error))),
+            Err(elapsed) => Err(failed(Box::new(elapsed))),
+        }
     }
 
     async fn store(&self) -> Result<&ObjectStore, Error> {

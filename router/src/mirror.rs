@@ -22,6 +22,8 @@ const CONFIRM: Duration = Duration::from_secs(1);
 /// Routing stops when that could not be confirmed for this long.
 const STALE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
+/// A reader that says nothing for this long is looked at.
+const SILENCE: Duration = Duration::from_secs(10);
 
 /// The links, and how far they are known.
 #[derive(Debug, Default)]
@@ -127,7 +129,13 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
             routes.wake.notify_one();
         }
         *said = false;
-        let message = reader.next().await?;
+        let Some(message) = reader.next_within(SILENCE).await? else {
+            // Nothing came, although the bucket is ahead: this reader does not read any more.
+            if routes.unready().is_some() && inner.deps.broker.is_connected() {
+                return Err(Error::Read { stream, source: "the reader fell silent".into() });
+            }
+            continue;
+        };
         routes.apply(&message);
         inner.metrics.routes.set(i64::try_from(routes.len()).unwrap_or(i64::MAX));
         waiting = waiting.saturating_sub(1);

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use nats::{Message, Outgoing, Reader, Start, Verdict, topology::GW_PARKED};
-use schemas::{Delivery, header, provider, subject};
+use schemas::{Delivery, delivery::MAX_RESOURCES, header, provider, subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -51,6 +51,7 @@ impl Inner {
         }
         let events = self.events(read, &resolution, message.header(header::TRACEPARENT)).await?;
         self.deps.events.publish_in_order(events, deadline).await?;
+        self.metrics.routed(read.provider.id, resolution.admitted.len());
         self.record_filtered(read, &resolution, deadline).await?;
         nats::delete(&self.deps.broker, GW_PARKED, stored.sequence()).await?;
         Ok(Verdict::Done)
@@ -65,8 +66,7 @@ impl Inner {
         while left > 0 {
             let Some(message) = reader.next_within(NEXT).await? else { return Err("reading what is parked took too long".into()) };
             left = message.pending;
-            let claimed = Delivery::from_headers(&message.headers).is_ok_and(|delivery| !self.routes.read().claims(&delivery).is_empty());
-            if claimed {
+            if Delivery::from_headers(&message.headers).is_ok_and(|delivery| self.may_claim(&delivery)) {
                 run.push(message.sequence);
             }
             if run.len() == RUN || left == 0 {
@@ -74,6 +74,11 @@ impl Inner {
             }
         }
         Ok(released)
+    }
+
+    /// Whether a link claims it, as far as its headers tell: what they had no room for stands in the body only.
+    fn may_claim(&self, delivery: &Delivery) -> bool {
+        delivery.resources.len() >= MAX_RESOURCES || !self.routes.read().claims(delivery).is_empty()
     }
 
     async fn release_run(&self, sequences: &[u64]) -> Result<usize, Failure> {
@@ -119,19 +124,21 @@ impl Inner {
 pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP);
     sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Kept until it was done: the first tick comes while the links are still loading.
+    let mut all = false;
     loop {
-        let all = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            () = inner.routes.wake.notified() => false,
-            _ = sweep.tick() => true,
-        };
+            () = inner.routes.wake.notified() => {}
+            _ = sweep.tick() => all = true,
+        }
         if inner.routes.unready().is_some() {
             tokio::time::sleep(AGAIN).await;
             inner.routes.wake.notify_one();
             continue;
         }
         let mut providers = std::mem::take(&mut *inner.routes.linked());
-        if all {
+        if std::mem::take(&mut all) {
             providers.extend(provider::ALL.iter().map(|provider| provider.id.to_owned()));
         }
         for provider in providers {

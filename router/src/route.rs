@@ -24,6 +24,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a lane waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(250);
+/// How often a payload is asked for before its lane goes on without it.
+const ATTEMPTS: u32 = 20;
 /// The most that goes into one batch of events.
 const BATCH: usize = 400;
 const BATCH_BYTES: usize = 3 << 20;
@@ -38,7 +40,7 @@ impl Handler for Inner {
         lane.finish()
     }
 
-    async fn handle(&self, messages: Arc<[Message]>) -> Vec<Verdict> {
+    async fn handle(&self, messages: Arc<[Message]>, attempt: u32) -> Vec<Verdict> {
         if self.routes.unready().is_some() {
             return vec![Verdict::Retry { after: PAUSE }];
         }
@@ -47,7 +49,7 @@ impl Handler for Inner {
         for message in messages.iter() {
             match self.prepare(message).await {
                 Ok(Prepared::Events { read, resolution, events }) => {
-                    batch.add(read, resolution, events);
+                    batch.add(*read, resolution, events);
                     if batch.is_full() && self.flush(&mut batch, &mut verdicts).await.is_err() {
                         break;
                     }
@@ -60,6 +62,10 @@ impl Handler for Inner {
                 }
                 Err(error) => {
                     warn!(error = &*error, sequence = message.sequence, "route.retry");
+                    let hopeless = verdicts.is_empty() && batch.deliveries.is_empty() && attempt >= ATTEMPTS;
+                    if hopeless && matches!(error.downcast_ref(), Some(nats::Error::Payload { .. })) {
+                        verdicts.push(Verdict::Dead { reason: "payload-unavailable", detail: error.to_string() });
+                    }
                     break;
                 }
             }
@@ -73,7 +79,7 @@ impl Handler for Inner {
 }
 
 enum Prepared {
-    Events { read: Read, resolution: Resolution, events: Vec<Outgoing> },
+    Events { read: Box<Read>, resolution: Resolution, events: Vec<Outgoing> },
     Settled(Verdict),
 }
 
@@ -111,7 +117,7 @@ impl Inner {
             return self.park(message, &read).await.map(Prepared::Settled);
         }
         let events = self.events(&read, &resolution, message.header(header::TRACEPARENT)).await?;
-        Ok(Prepared::Events { read, resolution, events })
+        Ok(Prepared::Events { read: Box::new(read), resolution, events })
     }
 
     pub(crate) fn resolve(&self, read: &Read) -> Resolution {
@@ -152,7 +158,12 @@ impl Inner {
         let deadline = Instant::now() + PATIENCE;
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
-            let part: Vec<Outgoing> = events.by_ref().take(BATCH).collect();
+            let mut part = Vec::new();
+            let mut bytes = 0;
+            while let Some(event) = events.next_if(|event| part.len() < BATCH && (bytes == 0 || bytes + event.payload.len() <= BATCH_BYTES)) {
+                bytes += event.payload.len();
+                part.push(event);
+            }
             self.deps.events.publish_in_order(part, deadline).await?;
         }
         let filtered = deliveries.iter().map(|(read, resolution)| self.record_filtered(read, resolution, deadline));

@@ -23,6 +23,8 @@ use crate::table::Link;
 const SMALL: usize = 256 * 1024;
 /// What the envelope may take beside the payload.
 const ENVELOPE: usize = 48 * 1024;
+/// Bodies up to this have nothing that could make an event too large.
+const HARMLESS: usize = 32 * 1024;
 
 /// A delivery that was read.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub(crate) struct Read {
     payload: Box<RawValue>,
     normalised: Option<SourceEvent>,
     significance: u8,
+    /// What the event holds beside the payload, where it may be much.
+    extracted: usize,
 }
 
 /// Why a delivery could not be read.
@@ -62,7 +66,14 @@ impl Read {
             Some(sequence) => sequence.parse().map_err(|_| never("header Gw-Sequence is not a number"))?,
             None => message.sequence,
         };
-        let read = move || Self::new(delivery, provider, event_type, body, sequence);
+        let limit = payloads.inline_limit();
+        let read = move || {
+            let read = Self::new(delivery, provider, event_type, body, sequence)?;
+            match read.extracted > limit {
+                true => Err(Unread::Never(format!("its event takes {} bytes without the payload, and {limit} is the most", read.extracted))),
+                false => Ok(read),
+            }
+        };
         if message.payload.len() <= SMALL && message.header(header::PAYLOAD_REF).is_none() {
             return read();
         }
@@ -86,7 +97,8 @@ impl Read {
         let normalised = (provider.normalise)(context, &value);
         let weight = provider.event_type(&key).map(|known| known.weight);
         let significance = significance::score(weight, normalised.as_ref());
-        Ok(Self { delivery, provider, key, sequence, event_type, body, payload, normalised, significance })
+        let extracted = if body.len() > HARMLESS { extracted(&key, normalised.as_ref()) } else { 0 };
+        Ok(Self { delivery, provider, key, sequence, event_type, body, payload, normalised, significance, extracted })
     }
 
     /// What each organisation gets: an event, or nothing where its filters admit none.
@@ -112,13 +124,14 @@ impl Read {
     pub(crate) async fn event(&self, org: &str, links: &[Arc<Link>], payloads: &Payloads, traceparent: Option<&str>) -> Result<Outgoing, Error> {
         let reference = match &self.delivery.payload_ref {
             Some(reference) => Some(reference.clone()),
-            None if self.payload.get().len() + ENVELOPE > payloads.inline_limit() => {
+            None if self.payload.get().len() + ENVELOPE.max(self.extracted) > payloads.inline_limit() => {
                 Some(payloads.put(self.provider.id, &self.delivery.id, &self.body).await?)
             }
             None => None,
         };
         let id = event::id(self.provider.id, &self.delivery.id, org, None);
         let mut connections: Vec<String> = links.iter().map(|link| link.connection.to_string()).collect();
+        connections.sort();
         connections.dedup();
         let mut workspaces: Vec<String> = links.iter().filter_map(|link| link.workspace.as_deref().map(str::to_owned)).collect();
         workspaces.sort();
@@ -150,6 +163,11 @@ impl Read {
         let subject = subject::event(self.delivery.origin, org, self.provider.id, &self.key, &id);
         Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true })
     }
+}
+
+/// Bytes of what was read of a payload: the type stands in the event and, encoded, in a header of it.
+fn extracted(key: &TypeKey, normalised: Option<&SourceEvent>) -> usize {
+    4 * key.source_type().len() + serde_json::to_vec(&normalised).map_or(0, |json| json.len())
 }
 
 /// What becomes of a delivery, an entry an organisation.

@@ -1,5 +1,7 @@
 //! The names of our message headers, and the encoding of their values.
 
+use data_encoding::HEXLOWER_PERMISSIVE;
+
 /// The provider's id, `github`.
 pub const PROVIDER: &str = "Gw-Provider";
 /// The provider's event type as sent, `Issue:create`. Absent where the provider sent none.
@@ -86,10 +88,10 @@ pub fn decode(value: &str) -> String {
     let mut raw = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%').then(|| value.get(at + 1..at + 3)).flatten();
-        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+        let escaped = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
+        match escaped.and_then(|hex| HEXLOWER_PERMISSIVE.decode(hex).ok()) {
             Some(byte) => {
-                raw.push(byte);
+                raw.extend(byte);
                 at += 3;
             }
             None => {
@@ -111,6 +113,11 @@ mod tests {
     fn a_line_break_cannot_end_a_header() {
         assert_eq!(encode("a\r\nNats-TTL: 1s"), "a%0D%0ANats-TTL: 1s");
         assert_eq!(encode(" é% "), "%20%C3%A9%25%20");
+    }
+
+    #[test]
+    fn only_two_hex_digits_make_an_escape() {
+        assert_eq!(decode("%2b%2B%+5%"), "++%+5%");
     }
 
     proptest! {

@@ -28,6 +28,9 @@ pub fn find(id: &str) -> Option<&'static Provider> {
     ALL.iter().copied().find(|provider| provider.id == id)
 }
 
+/// Reads a time out of a raw body, milliseconds since the epoch.
+pub type ReadTime = fn(&[u8]) -> Option<i64>;
+
 /// Everything the gateway knows about a provider.
 #[derive(Debug)]
 pub struct Provider {
@@ -40,7 +43,7 @@ pub struct Provider {
     /// How long a webhook may wait for the broker before it is refused with 503, inside the provider's own timeout.
     pub ack_budget: Duration,
     /// Reads the signed time of sending (milliseconds since the epoch), where the provider signs one.
-    pub signed_at: Option<fn(&[u8]) -> Option<i64>>,
+    pub signed_at: Option<ReadTime>,
     /// The header that holds the event type, where a header does.
     pub event_header: Option<&'static str>,
     /// The header that holds the delivery id, where a header does.

@@ -74,7 +74,7 @@ pub fn decode(token: &str) -> Option<String> {
             return None;
         }
     }
-    String::from_utf8(raw).ok()
+    String::from_utf8(raw).ok().filter(|raw| encode(raw.as_bytes(), '~') == token)
 }
 
 fn encode(raw: &[u8], escape: char) -> String {
@@ -134,6 +134,14 @@ mod tests {
         check("", "~");
         assert_eq!(SubjectToken::optional(None).as_str(), "~");
         assert_eq!(key_segment("a.b"), "a=2Eb");
+    }
+
+    #[test]
+    fn what_the_encoder_never_writes_is_not_read() {
+        for token in ["", "~+5", "~2e", "~41", "~4", "a.b", "é"] {
+            assert_eq!(decode(token), None, "{token}");
+        }
+        assert_eq!(decode("a~2Eb~C3~A9").as_deref(), Some("a.bé"));
     }
 
     #[test]

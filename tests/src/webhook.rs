@@ -2,7 +2,10 @@
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
-use schemas::{Provider, provider, provider::Signature};
+use schemas::{
+    Provider, provider,
+    provider::{Sample, Signature},
+};
 use sha1::Sha1;
 use sha2::Sha256;
 
@@ -38,9 +41,15 @@ impl Webhook {
     pub fn sample(provider: &str, event: &str) -> Self {
         let known = provider::find(provider).expect("a known provider");
         let sample = known.samples.iter().find(|sample| sample.event == event).expect("a sample of the event");
+        Self::of(known, sample)
+    }
+
+    /// This sample of a provider, as if it had just happened.
+    #[must_use]
+    pub fn of(known: &Provider, sample: &Sample) -> Self {
         let mut body: serde_json::Value = serde_json::from_str(sample.body).expect("a sample is JSON");
         (known.refresh)(&mut body, crate::world::now(), &format!("{:032x}", rand::random::<u128>()));
-        Self::new(provider, event, serde_json::to_vec(&body).expect("a value is JSON"))
+        Self::new(known.id, sample.event, serde_json::to_vec(&body).expect("a value is JSON"))
     }
 
     /// A GitHub push to a repository of an installation.

@@ -245,12 +245,40 @@ impl World {
 
     /// Posts a webhook; fails where the gateway is not there.
     pub async fn try_post(&self, webhook: &Webhook) -> Result<Answer, reqwest::Error> {
-        let public = self.gateway.as_ref().and_then(|gateway| gateway.public.clone()).expect("a public listener");
-        let mut request = self.http.post(format!("{public}/webhooks/{}", webhook.provider)).body(webhook.body.clone());
-        for (name, value) in &webhook.headers {
-            request = request.header(name, value);
+        answer(self.request(webhook)).await
+    }
+
+    /// Posts webhooks all at once and gives the answers in their order.
+    pub async fn post_all(&self, webhooks: &[Webhook]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(webhooks.len());
+        let posted: Vec<_> = webhooks.iter().map(|webhook| tokio::spawn(answer(self.request(webhook)))).collect();
+        for posted in posted {
+            answers.push(posted.await.expect("a task").expect("an answer"));
         }
-        answer(request).await
+        answers
+    }
+
+    fn request(&self, webhook: &Webhook) -> reqwest::RequestBuilder {
+        let request = self.http.post(format!("{}/webhooks/{}", self.public_url(), webhook.provider)).body(webhook.body.clone());
+        webhook.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
+    }
+
+    /// Sends any request, to whichever listener the URL names, with header values of any bytes.
+    pub async fn send(&self, method: Method, url: &str, headers: &[(&str, &[u8])], body: impl Into<Vec<u8>>) -> Answer {
+        let request = self.http.request(method, url).body(body.into());
+        answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await.expect("an answer")
+    }
+
+    /// `http://127.0.0.1:…` of the public listener.
+    #[must_use]
+    pub fn public_url(&self) -> &str {
+        self.gateway.as_ref().and_then(|gateway| gateway.public.as_deref()).expect("a public listener")
+    }
+
+    /// `http://127.0.0.1:…` of the API listener.
+    #[must_use]
+    pub fn api_url(&self) -> &str {
+        self.gateway.as_ref().map(|gateway| gateway.api.as_str()).expect("an API listener")
     }
 
     /// Posts a webhook that must be accepted.
@@ -325,6 +353,25 @@ impl World {
             messages.push(reader.next_within(Duration::from_secs(10)).await.expect("a message").expect("in time"));
         }
         messages
+    }
+
+    /// How many messages of a stream match.
+    pub async fn count(&mut self, stream: &str, filter: &str) -> u64 {
+        let broker = self.broker().await;
+        Reader::open(&broker, stream, &[filter.to_owned()], Start::First, true).await.expect("a reader").waiting()
+    }
+
+    /// Waits until so many messages of a stream match, within this time.
+    pub async fn counted(&mut self, stream: &str, filter: &str, count: u64, within: Duration) {
+        let deadline = tokio::time::Instant::now() + within;
+        loop {
+            let found = self.count(stream, filter).await;
+            if found == count {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{stream} holds {found} messages on {filter}, not {count}, after {within:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The bodies of the events of an organisation, in order, once there are at least so many.

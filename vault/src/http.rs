@@ -130,7 +130,7 @@ async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller
     if caller.org.is_some() {
         return Err(Error::OtherOrganisation);
     }
-    Ok(Json(Outcome::Rebuilt(reconcile::run(&vault).await?)))
+    Ok(Json(Outcome::Rebuilt(reconcile::run(&vault, reconcile::Strangers::Purge).await?)))
 }
 
 fn json(body: Result<Bytes, BytesRejection>) -> Result<Value, Error> {

@@ -43,7 +43,7 @@ pub(crate) struct Report {
 pub(crate) async fn at_start(vault: &Vault) {
     let mut failures = 0;
     loop {
-        match run(vault).await {
+        match run(vault, Strangers::KeepIfNothingIsOurs).await {
             Ok(Report { connections, routes, removed }) => {
                 info!(connections, routes, removed, failures, "routes.reconciled");
                 return;
@@ -60,8 +60,17 @@ pub(crate) async fn at_start(vault: &Vault) {
     }
 }
 
+/// What to do with keys that no row stands behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strangers {
+    /// Take them out.
+    Purge,
+    /// Take them out, but not all there are: an empty database beside a full broker is the wrong database.
+    KeepIfNothingIsOurs,
+}
+
 /// Makes the buckets hold what the rows say.
-pub(crate) async fn run(vault: &Vault) -> Result<Report, Error> {
+pub(crate) async fn run(vault: &Vault, strangers: Strangers) -> Result<Report, Error> {
     let mut report = Report::default();
     let mut states = held::<ConnectionState>(vault, &vault.connections).await?;
     let mut routes = held::<Route>(vault, &vault.routes).await?;
@@ -101,6 +110,11 @@ pub(crate) async fn run(vault: &Vault) -> Result<Report, Error> {
         }
     }
 
+    let left = states.len() + routes.len();
+    if strangers == Strangers::KeepIfNothingIsOurs && report.connections == 0 && left > 0 {
+        warn!(left, "the broker holds routes and the database none: is DATABASE_URL right? `gw routes rebuild` removes them");
+        return Ok(report);
+    }
     for (bucket, keys) in
         [(&vault.connections, states.into_keys().collect::<Vec<_>>()), (&vault.routes, routes.into_keys().collect())]
     {

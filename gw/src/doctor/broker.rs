@@ -45,14 +45,19 @@ pub(super) async fn check(args: &ServeArgs, dev: &DevEnv) -> Vec<Check> {
 async fn binary(args: &ServeArgs) -> Check {
     let file = match child::find_binary(args.nats_server.as_deref(), config::search_path().as_deref()) {
         Ok(file) => file,
-        Err(error) => return Check::fail("no NATS_URL is given and no nats-server is found", chain(&error)),
+        // A gateway that runs already has one.
+        Err(error) => return Check::warn("no NATS_URL is given and no nats-server is found", chain(&error)),
     };
     let shown = file.display();
     let asked = tokio::time::timeout(VERSION, Command::new(&file).arg("--version").output()).await;
     let said = match asked {
         Ok(Ok(said)) => String::from_utf8_lossy(&said.stdout).trim().to_owned(),
-        Ok(Err(error)) => return Check::fail(format!("{shown} cannot be run ({error})"), "name another with GW_NATS_SERVER"),
-        Err(_elapsed) => return Check::fail(format!("{shown} does not say its version"), "name another with GW_NATS_SERVER"),
+        Ok(Err(error)) => {
+            return Check::fail(format!("{shown} cannot be run ({error})"), "name another with GW_NATS_SERVER");
+        }
+        Err(_elapsed) => {
+            return Check::fail(format!("{shown} does not say its version"), "name another with GW_NATS_SERVER");
+        }
     };
     match version(&said) {
         Some(found) if found < NEEDED => Check::fail(
@@ -76,7 +81,9 @@ fn away(error: &Error, given: bool, dev: bool) -> Check {
     match (error, given) {
         (Error::Broker(nats::Error::ServerTooOld { .. }), _) => Check::fail(why, "update nats-server"),
         (_, true) => Check::fail(why, "start it, or correct NATS_URL and NATS_CREDS"),
-        (Error::NoBroker { .. }, false) => Check::ok("no broker has run on this data folder yet: `gw serve` starts one"),
+        (Error::NoBroker { .. }, false) => {
+            Check::ok("no broker has run on this data folder yet: `gw serve` starts one")
+        }
         (_, false) => {
             let command = if dev { "gw serve --dev" } else { "gw serve" };
             Check::warn(format!("the gateway's own broker does not run ({why})"), format!("`{command}` starts it"))
@@ -133,16 +140,25 @@ async fn copies(broker: &Broker, args: &ServeArgs) -> Vec<Check> {
     let Some(cluster) = info.cluster.filter(|cluster| cluster.name.is_some()) else {
         let what = format!("GW_REPLICAS is {} but the broker is no cluster", args.streams.replicas);
         let alone = args.streams.replicas > 1;
-        return alone.then(|| Check::fail(what, "set GW_REPLICAS=1, or run three servers as in nats/cluster.conf")).into_iter().collect();
+        return alone
+            .then(|| Check::fail(what, "set GW_REPLICAS=1, or run three servers as in nats/cluster.conf"))
+            .into_iter()
+            .collect();
     };
     let behind: Vec<String> =
         cluster.replicas.iter().filter(|peer| peer.offline || !peer.current).map(|peer| peer.name.clone()).collect();
     let mut checks = Vec::new();
     if info.config.num_replicas == 1 {
-        checks.push(Check::warn("the broker is a cluster but each stream has one copy", "set GW_REPLICAS=3 and run `gw topology apply`"));
+        checks.push(Check::warn(
+            "the broker is a cluster but each stream has one copy",
+            "set GW_REPLICAS=3 and run `gw topology apply`",
+        ));
     }
     if cluster.leader.is_none() {
-        checks.push(Check::fail(format!("{GW_WEBHOOK} has no leader: webhooks are answered 503"), "start the servers that are down"));
+        checks.push(Check::fail(
+            format!("{GW_WEBHOOK} has no leader: webhooks are answered 503"),
+            "start the servers that are down",
+        ));
     }
     if !behind.is_empty() {
         let what = format!("copies of {GW_WEBHOOK} are behind or away: {}", behind.join(", "));
@@ -220,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_router_that_is_far_behind_or_away_is_said() {
-        let consumer = |waiting, lag_ms| Consumer { waiting, lag_ms, ..Consumer::empty(ROUTER) };
+        let consumer = |waiting, lag_ms| Consumer::idle(ROUTER, waiting, lag_ms);
         let levels = |consumer: &Consumer| progress(consumer).into_iter().map(|check| check.level).collect::<Vec<_>>();
         assert_eq!(levels(&consumer(1, None)), [Level::Ok]);
         assert_eq!(levels(&consumer(1, Some(BEHIND + 1))), [Level::Warn]);

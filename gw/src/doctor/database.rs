@@ -35,7 +35,9 @@ fn tables(applied: &[i64], wanted: &[i64]) -> Check {
     }
     match missing {
         0 => Check::ok("the database has this version's tables"),
-        missing => Check::warn(format!("{missing} of {} migrations are missing", wanted.len()), "`gw migrate` applies them"),
+        missing => {
+            Check::warn(format!("{missing} of {} migrations are missing", wanted.len()), "`gw migrate` applies them")
+        }
     }
 }
 

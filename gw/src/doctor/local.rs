@@ -56,7 +56,8 @@ pub(super) fn settings(args: &ServeArgs, dev: &DevEnv) -> Vec<Check> {
         checks.push(Check::fail("GW_ENCRYPTION_KEY is set but the vault role does not run here", "unset it"));
     }
     if args.runs(Role::Vault) {
-        let lengths: Vec<usize> = args.api_keys.iter().map(|key| key.expose().len()).filter(|length| *length > 0).collect();
+        let lengths: Vec<usize> =
+            args.api_keys.iter().map(|key| key.expose().len()).filter(|length| *length > 0).collect();
         let kept = dev.get("GW_API_KEY").map(str::len);
         checks.push(keys(&lengths, kept));
     }
@@ -82,12 +83,18 @@ pub(super) fn settings(args: &ServeArgs, dev: &DevEnv) -> Vec<Check> {
 
 fn keys(lengths: &[usize], kept: Option<usize>) -> Check {
     match (lengths, kept) {
-        ([], None) => Check::warn("the API has no key and refuses every request", "set GW_API_KEYS, or try `gw serve --dev`"),
-        ([], Some(_)) => Check::ok("the API has the key in dev.env"),
-        (given, _) if given.iter().any(|length| *length < SHORT) => {
-            Check::warn(format!("an API key has fewer than {SHORT} characters"), "choose a longer one: `openssl rand -hex 24`")
+        ([], None) => {
+            Check::warn("the API has no key and refuses every request", "set GW_API_KEYS, or try `gw serve --dev`")
         }
-        (given, _) => Check::ok(format!("the API has {}", if given.len() == 1 { "a key".to_owned() } else { format!("{} keys", given.len()) })),
+        ([], Some(_)) => Check::ok("the API has the key in dev.env"),
+        (given, _) if given.iter().any(|length| *length < SHORT) => Check::warn(
+            format!("an API key has fewer than {SHORT} characters"),
+            "choose a longer one: `openssl rand -hex 24`",
+        ),
+        (given, _) => Check::ok(format!(
+            "the API has {}",
+            if given.len() == 1 { "a key".to_owned() } else { format!("{} keys", given.len()) }
+        )),
     }
 }
 
@@ -101,7 +108,10 @@ fn secrets(name: &str, variable: &str, lengths: &[usize], kept: bool) -> (bool, 
             Check::warn(what, format!("choose a longer one, at {name} as well: `openssl rand -hex 24`"))
         }
         _ if kept => Check::ok(format!("{name} is on, with the secret in dev.env")),
-        [_, _, _, ..] => Check::warn(format!("{variable} holds more than two secrets"), "only the first two count: current and previous"),
+        [_, _, _, ..] => Check::warn(
+            format!("{variable} holds more than two secrets"),
+            "only the first two count: current and previous",
+        ),
         [_, _] => Check::ok(format!("{name} is on, with a previous secret as well")),
         [_] => Check::ok(format!("{name} is on")),
     };
@@ -131,7 +141,10 @@ async fn listener(args: &ServeArgs, address: SocketAddr, name: &str, setting: &s
     let ours = ApiClient::new(&api)?.look("/healthz").await.is_ok_and(|(status, body)| is_gateway(status, &body));
     Ok(match ours {
         true => Check::ok(format!("a gateway answers on the {name} listener's {address}")),
-        false => Check::fail(format!("something else has the {name} listener's {address}"), format!("stop it, or choose another with {setting}")),
+        false => Check::fail(
+            format!("something else has the {name} listener's {address}"),
+            format!("stop it, or choose another with {setting}"),
+        ),
     })
 }
 

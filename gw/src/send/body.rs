@@ -50,7 +50,8 @@ impl Source {
                 Ok(Webhook { event: Some(sample.event.to_owned()), body: payload.to_string().into() })
             }
             Self::File { provider, event, bytes, exact } => {
-                let body = if *exact || !is_old(provider, bytes, now) { bytes.clone() } else { renew(provider, bytes, now)? };
+                let body =
+                    if *exact || !is_old(provider, bytes, now) { bytes.clone() } else { renew(provider, bytes, now)? };
                 Ok(Webhook { event: event.clone(), body })
             }
         }
@@ -63,7 +64,9 @@ fn is_old(provider: &Provider, bytes: &[u8], now: i64) -> bool {
 
 fn renew(provider: &Provider, bytes: &Bytes, now: i64) -> Result<Bytes, Error> {
     let renewed = provider.signed_at.and_then(|read| signed_time::renew(bytes, read, now));
-    renewed.ok_or_else(|| Error::Usage("the signed time in the file cannot be set to now; --exact sends it as it is".to_owned()))
+    renewed.ok_or_else(|| {
+        Error::Usage("the signed time in the file cannot be set to now; --exact sends it as it is".to_owned())
+    })
 }
 
 async fn read(path: &Path) -> Result<Bytes, Error> {
@@ -79,13 +82,18 @@ async fn read(path: &Path) -> Result<Bytes, Error> {
 /// The sample of an event as the provider names it, with or without its action, or as the gateway does.
 fn choose(provider: &'static Provider, event: Option<&str>, name: Option<&str>) -> Result<&'static Sample, Error> {
     let fits = |sample: &&Sample| {
-        let named = |event: &str| sample.event == event || event_name(sample.event) == event || is_type(provider, sample, event);
+        let named = |event: &str| {
+            sample.event == event || event_name(sample.event) == event || is_type(provider, sample, event)
+        };
         event.is_none_or(named) && name.is_none_or(|name| sample.name == name)
     };
     provider.samples.iter().find(fits).ok_or_else(|| {
         let what = [event, name].into_iter().flatten().collect::<Vec<_>>().join(" ");
         let id = provider.id;
-        Error::Usage(format!("there is no sample {what} of {}: `gw send {id} --list` names all, --file sends your own", provider.name))
+        Error::Usage(format!(
+            "there is no sample {what} of {}: `gw send {id} --list` names all, --file sends your own",
+            provider.name
+        ))
     })
 }
 
@@ -109,7 +117,8 @@ fn event_of(provider: &Provider, given: Option<&str>, bytes: &Bytes) -> Result<O
         (None, None, own) | (Some(_), None, own @ Some(_)) => Ok(own),
         (Some(_), None, None) => {
             let guessed = serde_json::from_slice(bytes).ok().and_then(|payload| guess::event(provider, &payload));
-            let event = guessed.ok_or_else(|| Error::Usage(format!("{name} names the event in a header: say which with --event")))?;
+            let event = guessed
+                .ok_or_else(|| Error::Usage(format!("{name} names the event in a header: say which with --event")))?;
             eprintln!("gw: the file looks like {event} and is sent as that; --event chooses another");
             Ok(Some(event))
         }
@@ -159,7 +168,8 @@ mod tests {
 
     #[test]
     fn an_old_file_gets_a_new_time_and_keeps_all_else() {
-        let signing = provider::ALL.iter().find(|provider| provider.signed_at.is_some()).expect("a provider that signs a time");
+        let signing =
+            provider::ALL.iter().find(|provider| provider.signed_at.is_some()).expect("a provider that signs a time");
         let bytes = Bytes::from_static(signing.samples[0].body.as_bytes());
         let file = |exact| Source::File { provider: signing, event: None, bytes: bytes.clone(), exact };
         let now = 1_900_000_000_000;

@@ -9,7 +9,9 @@ use sha2::Sha256;
 /// The header that carries the signature of a body, and its value.
 pub(super) fn header(signature: Signature, secret: &Secret, body: &[u8]) -> (&'static str, String) {
     match signature {
-        Signature::HmacSha256 { header, prefix } => (header, format!("{prefix}{}", digest::<Hmac<Sha256>>(secret, body))),
+        Signature::HmacSha256 { header, prefix } => {
+            (header, format!("{prefix}{}", digest::<Hmac<Sha256>>(secret, body)))
+        }
         Signature::HmacSha1 { header } => (header, digest::<Hmac<Sha1>>(secret, body)),
     }
 }

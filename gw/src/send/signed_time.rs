@@ -15,7 +15,8 @@ pub(super) fn renew(body: &Bytes, read: fn(&[u8]) -> Option<i64>, now: i64) -> O
 }
 
 fn is(number: &str, old: i64) -> bool {
-    number.parse::<i64>().is_ok_and(|value| value == old) || number.parse::<f64>().is_ok_and(|value| value as i64 == old)
+    number.parse::<i64>().is_ok_and(|value| value == old)
+        || number.parse::<f64>().is_ok_and(|value| value as i64 == old)
 }
 
 /// Where in the body a part of it stands.

@@ -68,7 +68,7 @@ impl Parts {
             };
             let router = router::Router::new(deps, &mut registry);
             let (running, stop) = (router.clone(), work.stop());
-            work.spawn("the router", async move { running.run(stop).await });
+            work.spawn("the router", async move { Box::pin(running.run(stop)).await });
             parts.router = Some(router);
         }
         if args.runs(Role::Vault) {

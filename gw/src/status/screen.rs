@@ -5,7 +5,11 @@ use crate::output::{self, Style, Table};
 
 pub(super) fn lines(status: &Status, style: Style) -> Vec<String> {
     let mut lines = gateway(&status.gateway, style);
-    lines.push(format!("broker   {} nats-server {}", output::plain(&status.broker.name), output::plain(&status.broker.version)));
+    lines.push(format!(
+        "broker   {} nats-server {}",
+        output::plain(&status.broker.name),
+        output::plain(&status.broker.version)
+    ));
     lines.push(String::new());
     lines.extend(headed(streams(&status.streams), style));
     lines.push(String::new());
@@ -18,15 +22,25 @@ pub(super) fn lines(status: &Status, style: Style) -> Vec<String> {
 
 pub(super) fn gateway(gateway: &Gateway, style: Style) -> Vec<String> {
     let Some(version) = &gateway.version else {
-        let why = gateway.reasons.join("; ");
-        return vec![format!("gateway  {}: {why}", style.red("not reached"))];
+        let why = output::plain(&gateway.reasons.join("; "));
+        return vec![
+            format!("gateway  {} at {}: {why}", style.red("not reached"), gateway.url),
+            "         is `gw serve` running? GW_API_URL names where its API listens".to_owned(),
+        ];
     };
-    let uptime = gateway.uptime_seconds.and_then(|seconds| i64::try_from(seconds * 1000).ok()).map_or_else(String::new, |up| {
-        format!(", up {}", output::span(up))
-    });
+    let uptime = gateway
+        .uptime_seconds
+        .and_then(|seconds| i64::try_from(seconds * 1000).ok())
+        .map_or_else(String::new, |up| format!(", up {}", output::span(up)));
     let state = if gateway.ready { style.green("ready") } else { style.red("not ready") };
     let mut lines = vec![format!("gateway  {state}  {} gw {}{uptime}", gateway.url, output::plain(version))];
-    lines.extend(gateway.reasons.iter().flat_map(|reason| reason.lines()).map(|reason| format!("         {}", output::plain(reason))));
+    lines.extend(
+        gateway
+            .reasons
+            .iter()
+            .flat_map(|reason| reason.lines())
+            .map(|reason| format!("         {}", output::plain(reason))),
+    );
     lines
 }
 
@@ -35,7 +49,8 @@ fn headed(lines: Vec<String>, style: Style) -> Vec<String> {
 }
 
 fn streams(streams: &[Stream]) -> Vec<String> {
-    let mut table = Table::new(&["STREAM", "MESSAGES", "SIZE", "LIMIT", "FULL", "PER SECOND", "OLDEST"], &[1, 2, 3, 4, 5, 6]);
+    let mut table =
+        Table::new(&["STREAM", "MESSAGES", "SIZE", "LIMIT", "FULL", "PER SECOND", "OLDEST"], &[1, 2, 3, 4, 5, 6]);
     for stream in streams {
         table.row([
             stream.name.clone(),
@@ -103,7 +118,10 @@ fn hints(status: &Status) -> Vec<String> {
         hints.push(format!("{dead} dead letters: `nats stream view GW_DLQ` shows each with its reason"));
     }
     for stream in status.streams.iter().filter(|stream| stream.full().is_some_and(|full| full > FULL)) {
-        hints.push(format!("{} is nearly full: raise it with GW_MAX_BYTES={}=… and `gw topology apply`", stream.name, stream.name));
+        hints.push(format!(
+            "{} is nearly full: raise it with GW_MAX_BYTES={}=… and `gw topology apply`",
+            stream.name, stream.name
+        ));
     }
     hints
 }
@@ -131,7 +149,14 @@ mod tests {
             },
             broker: Server { name: "gangway-1".into(), version: "2.15.1".into() },
             streams: vec![stream("GW_WEBHOOK", 1_234_567_890, 15 << 30), stream("KV_gw_connections", 0, 0)],
-            consumers: vec![Consumer { name: "router".into(), pending: 12_345_678, ack_pending: 10_000, redelivered: 3, waiting: 1, lag_ms: Some(420) }],
+            consumers: vec![Consumer {
+                name: "router".into(),
+                pending: 12_345_678,
+                ack_pending: 10_000,
+                redelivered: 3,
+                waiting: 1,
+                lag_ms: Some(420),
+            }],
             routes: Some(3),
             connections: Some(1),
             parked: Some(2),
@@ -149,7 +174,9 @@ mod tests {
     #[test]
     fn what_is_out_of_the_ordinary_comes_with_what_to_do() {
         let text = lines(&status(), Style::none()).join("\n");
-        for part in ["not ready", "routes are stale", "gw link add", "GW_DLQ", "GW_MAX_BYTES=GW_WEBHOOK", "94%", "3,000"] {
+        for part in
+            ["not ready", "routes are stale", "gw link add", "GW_DLQ", "GW_MAX_BYTES=GW_WEBHOOK", "94%", "3,000"]
+        {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         let quiet = Status { parked: Some(0), dead_letters: Some(0), streams: vec![], ..status() };
@@ -159,6 +186,8 @@ mod tests {
     #[test]
     fn a_gateway_that_does_not_answer_is_said_with_the_reason() {
         let away = Gateway { version: None, reasons: vec!["cannot reach it".into()], ..status().gateway };
-        assert_eq!(gateway(&away, Style::none()), ["gateway  not reached: cannot reach it"]);
+        let lines = gateway(&away, Style::none());
+        assert_eq!(lines[0], "gateway  not reached at http://127.0.0.1:4110: cannot reach it");
+        assert!(lines[1].contains("GW_API_URL"));
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use async_nats::{Client, Request};
 use tokio::{sync::mpsc::Receiver, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use super::{Consumer, Handler, Slot, Verdict};
@@ -31,7 +32,12 @@ struct Job {
     sequences: Vec<u64>,
 }
 
-pub(super) async fn run<H: Handler>(consumer: Consumer, handler: Arc<H>, mut messages: Receiver<(Message, Slot)>) {
+pub(super) async fn run<H: Handler>(
+    consumer: Consumer,
+    handler: Arc<H>,
+    mut messages: Receiver<(Message, Slot)>,
+    stop: CancellationToken,
+) {
     let consumer = Arc::new(consumer);
     let mut lanes: HashMap<u64, Waiting> = HashMap::new();
     let mut held: HashMap<u64, (String, Instant)> = HashMap::new();
@@ -81,7 +87,7 @@ pub(super) async fn run<H: Handler>(consumer: Consumer, handler: Arc<H>, mut mes
         }
         if let Some((lane, run)) = ready {
             let sequences = run.iter().map(|(message, _)| message.sequence).collect();
-            let worker = workers.spawn(work(consumer.clone(), handler.clone(), run));
+            let worker = workers.spawn(work(consumer.clone(), handler.clone(), run, stop.clone()));
             jobs.insert(worker.id(), Job { lane, sequences });
         }
     }
@@ -99,12 +105,13 @@ async fn keep_alive(client: &Client, held: &mut HashMap<u64, (String, Instant)>)
     }
 }
 
-async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting) {
+async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting, stop: CancellationToken) {
     let (messages, slots): (Vec<Message>, Vec<Slot>) = run.into_iter().unzip();
     let mut rest: Arc<[Message]> = messages.into();
+    let mut attempt = 0;
     while !rest.is_empty() {
         let (given_up, fresh) = worn_out(&rest);
-        let verdicts = if given_up { vec![Verdict::Dead { reason: "exhausted", detail: exhausted() }] } else { handler.handle(fresh.clone()).await };
+        let verdicts = if given_up { vec![Verdict::Dead { reason: "exhausted", detail: exhausted() }] } else { handler.handle(fresh.clone(), attempt).await };
         let mut settled = 0;
         let mut acks = Vec::new();
         let mut pause = None;
@@ -131,11 +138,14 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
         }
         futures_util::future::join_all(acks).await;
         match pause {
-            Some(pause) => tokio::time::sleep(pause).await,
+            // At a stop the rest is left to the broker, which hands it out again.
+            Some(pause) if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() => break,
+            Some(_waited) => {}
             // A handler that gives too few verdicts leaves the rest to the broker.
             None if settled == 0 => break,
             None => {}
         }
+        attempt = if settled == 0 { attempt + 1 } else { 0 };
         rest = rest[settled..].into();
     }
     drop(slots);
