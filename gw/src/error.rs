@@ -21,6 +21,8 @@ pub(crate) enum Error {
     NatsNotUp { log: PathBuf },
     #[error(transparent)]
     Broker(#[from] nats::Error),
+    #[error("the broker does not answer: is `gw serve` running, is NATS_URL right?")]
+    BrokerAway(#[source] nats::Error),
     #[error("the streams are not as they should be; run `gw topology diff` to see, `gw topology apply` to mend")]
     Topology,
     #[error("cannot open the database; is DATABASE_URL right?")]

@@ -29,7 +29,8 @@ impl Drop for Telemetry {
 /// Logs of a command: warnings and errors, to standard error.
 pub(crate) fn for_commands(log: &LogArgs) -> Telemetry {
     let level = if log.log_level == "info" { "warn" } else { &log.log_level };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let coloured = std::io::stderr().is_terminal();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(coloured);
     // A second subscriber in one process is only met in tests.
     let _set = tracing_subscriber::registry().with(filter(level)).with(layer).try_init().is_err();
     Telemetry(None)

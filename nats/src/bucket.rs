@@ -100,12 +100,7 @@ impl Bucket {
         }
         let what = format!("a write of {} {key}", self.name);
         let request = async_nats::Request::new().headers(headers).payload(value);
-        let answer = self
-            .broker
-            .client
-            .send_request(format!("$KV.{}.{key}", self.name), request)
-            .await
-            .map_err(|source| Error::Unanswered { what: what.clone(), source })?;
+        let answer = self.broker.request(&what, format!("$KV.{}.{key}", self.name), request).await?;
         let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|source| Error::Answer { what: what.clone(), source })?;
         ack.error.map_or(Ok(()), |error| Err(error.refused(&what)))
     }
@@ -114,12 +109,7 @@ impl Bucket {
     async fn entry(&self, key: &str) -> Result<Option<Entry>, Error> {
         let what = format!("a read of {} {key}", self.name);
         let subject = format!("$JS.API.DIRECT.GET.{}.$KV.{}.{key}", self.stream(), self.name);
-        let answer = self
-            .broker
-            .client
-            .request(subject, Bytes::new())
-            .await
-            .map_err(|source| Error::Unanswered { what: what.clone(), source })?;
+        let answer = self.broker.request(&what, subject, async_nats::Request::new()).await?;
         if answer.status.is_some_and(|status| status.as_u16() == 404) {
             return Ok(None);
         }

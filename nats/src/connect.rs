@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event, Message, Request, ServerAddr};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
@@ -99,6 +99,12 @@ impl Broker {
         let _closed = connected.wait_for(|connected| *connected).await.is_err();
     }
 
+    /// Waits until the connection is lost.
+    pub(crate) async fn lost(&self) {
+        let mut connected = self.connected.clone();
+        let _closed = connected.wait_for(|connected| !*connected).await.is_err();
+    }
+
     /// The largest message the server takes, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {
@@ -129,14 +135,20 @@ impl Broker {
         }
         let reading = |source| Error::Answer { what: what.to_owned(), source };
         let body = serde_json::to_vec(body).map_err(reading)?;
-        let answer = self
-            .client
-            .request(format!("$JS.API.{what}"), body.into())
-            .await
-            .map_err(|source| Error::Unanswered { what: what.to_owned(), source })?;
+        let answer = self.request(what, format!("$JS.API.{what}"), Request::new().payload(body.into())).await?;
         match serde_json::from_slice(&answer.payload).map_err(reading)? {
             Answer::Given(given) => Ok(given),
             Answer::Refused { error } => Err(error.refused(what)),
+        }
+    }
+
+    /// Asks, and stops waiting when the connection is lost: the answer would never come.
+    pub(crate) async fn request(&self, what: &str, subject: String, request: Request) -> Result<Message, Error> {
+        tokio::select! {
+            answer = self.client.send_request(subject, request) => {
+                answer.map_err(|source| Error::Unanswered { what: what.to_owned(), source })
+            }
+            () = self.lost() => Err(Error::Disconnected { what: what.to_owned() }),
         }
     }
 

@@ -66,6 +66,8 @@ pub struct Consumer {
     pub dead: DeadLetters,
     /// Counts messages that were handed out again.
     pub redelivered: Counter,
+    /// Whether it may be made anew when somebody deleted it.
+    pub recreate: bool,
 }
 
 /// Room for messages, shared by live traffic and history. History gets what live traffic leaves.

@@ -45,6 +45,12 @@ pub enum Error {
         #[source]
         source: async_nats::RequestError,
     },
+    /// The connection was lost, or there is none.
+    #[error("no connection to the broker for {what}")]
+    Disconnected {
+        /// What was asked.
+        what: String,
+    },
     /// The broker refused.
     #[error("the broker refused {what}: {description} ({code})")]
     Refused {

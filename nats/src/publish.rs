@@ -114,6 +114,12 @@ impl PublishError {
     }
 }
 
+/// Reads a publish acknowledgement.
+#[cfg(feature = "fuzz")]
+pub fn read_ack(answer: &[u8]) -> Result<Stored, PublishError> {
+    ack::read(answer)
+}
+
 /// How messages go to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -120,11 +120,8 @@ pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &st
 async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {
     let what = format!("a read of {stream} {request}");
     let body = request.to_string();
-    let answer = broker
-        .client
-        .request(format!("$JS.API.DIRECT.GET.{stream}"), body.into())
-        .await
-        .map_err(|source| Error::Unanswered { what: what.clone(), source })?;
+    let asked = async_nats::Request::new().payload(body.into());
+    let answer = broker.request(&what, format!("$JS.API.DIRECT.GET.{stream}"), asked).await?;
     if answer.status.is_some_and(|status| status.as_u16() == 404) {
         return Ok(None);
     }

@@ -77,7 +77,10 @@ fn version(said: &str) -> Option<(u64, u64)> {
 }
 
 fn away(error: &Error, given: bool, dev: bool) -> Check {
-    let why = chain(error);
+    let why = match error {
+        Error::BrokerAway(why) => chain(why),
+        other => chain(other),
+    };
     match (error, given) {
         (Error::Broker(nats::Error::ServerTooOld { .. }), _) => Check::fail(why, "update nats-server"),
         (_, true) => Check::fail(why, "start it, or correct NATS_URL and NATS_CREDS"),

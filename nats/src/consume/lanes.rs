@@ -14,6 +14,7 @@ use tracing::{debug, error, warn};
 
 use super::{Consumer, Handler, Slot, Verdict};
 use crate::{
+    connect::Broker,
     message::Message,
     topology::{ACK_WAIT, MAX_DELIVER},
 };
@@ -117,11 +118,11 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
         let mut pause = None;
         for (message, verdict) in fresh.iter().zip(verdicts) {
             match verdict {
-                Verdict::Done => acks.push(acknowledge(&consumer.broker.client, message, "+ACK".to_owned())),
+                Verdict::Done => acks.push(acknowledge(&consumer.broker, message, "+ACK".to_owned())),
                 Verdict::Dead { reason, detail } => match consumer.dead.bury(consumer.stream, message, reason, &detail).await {
                     Ok(()) => {
                         warn!(stream = consumer.stream, sequence = message.sequence, reason, detail, "message.dead");
-                        acks.push(acknowledge(&consumer.broker.client, message, format!("+TERM {reason}")));
+                        acks.push(acknowledge(&consumer.broker, message, format!("+TERM {reason}")));
                     }
                     Err(error) => {
                         warn!(%error, sequence = message.sequence, "message.bury");
@@ -168,9 +169,9 @@ fn exhausted() -> String {
 
 /// Acknowledges by request, so that a lost acknowledgement is noticed; the broker then hands the message out
 /// again, which does no harm.
-async fn acknowledge(client: &Client, message: &Message, how: String) {
+async fn acknowledge(broker: &Broker, message: &Message, how: String) {
     let request = Request::new().payload(how.into()).timeout(Some(ACK_TIMEOUT));
-    if let Err(error) = client.send_request(message.reply.clone(), request).await {
-        debug!(%error, sequence = message.sequence, "consumer.ack");
+    if let Err(error) = broker.request("an acknowledgement", message.reply.clone(), request).await {
+        debug!(error = &error as &dyn std::error::Error, sequence = message.sequence, "consumer.ack");
     }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Consumer, Slot};
-use crate::{error::Error, message::Message};
+use crate::{error::Error, message::Message, topology};
 
 /// How long one pull request waits for messages.
 const EXPIRES: Duration = Duration::from_secs(5);
@@ -47,6 +47,8 @@ pub(super) async fn run(consumer: Consumer, sender: Sender<(Message, Slot)>, sto
 async fn pull_until_failure(consumer: &Consumer, sender: &Sender<(Message, Slot)>, failing: &mut bool) -> Result<(), Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
     consumer.broker.connected().await;
+    // Asked first, because this ends at once when the connection is lost.
+    topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await?;
     let context = consumer.broker.jetstream();
     let stream = context.get_stream_no_info(consumer.stream).await.map_err(|error| failed(Box::new(error)))?;
     let handle: PullConsumer = stream.get_consumer(consumer.name).await.map_err(failed)?;
@@ -74,7 +76,14 @@ async fn pull(consumer: &Consumer, handle: &PullConsumer, sender: &Sender<(Messa
         .messages()
         .await
         .map_err(|error| failed(Box::new(error)))?;
-    while let Some(message) = batch.next().await {
+    let mut lost = std::pin::pin!(consumer.broker.lost());
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = batch.next() => message,
+            () = &mut lost => return Err(failed("the connection is down".into())),
+        };
+        let Some(message) = message else { return Ok(Some(())) };
         let message = message.map_err(failed)?;
         let (Some(message), Some(slot)) = (Message::consumed(message.message), slots.pop()) else { continue };
         if message.delivered > 1 {
@@ -84,5 +93,4 @@ async fn pull(consumer: &Consumer, handle: &PullConsumer, sender: &Sender<(Messa
             return Ok(None);
         }
     }
-    Ok(Some(()))
 }
