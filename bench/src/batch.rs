@@ -18,18 +18,22 @@ pub(crate) struct Item {
     pub(crate) body: Bytes,
 }
 
-/// Stores all in order or nothing.
+/// Stores all in order or nothing. One alone is an ordinary message: as a batch it would be staged for nothing.
 pub(crate) async fn store(client: &Client, items: Vec<Item>) -> Result<(), Error> {
     let id = format!("{:032x}", rand::random::<u128>());
     let last = items.len();
     for (index, mut item) in items.into_iter().enumerate() {
-        item.headers.insert(header::NATS_BATCH_ID, id.as_str());
-        item.headers.insert(header::NATS_BATCH_SEQUENCE, (index + 1).to_string());
+        if last > 1 {
+            item.headers.insert(header::NATS_BATCH_ID, id.as_str());
+            item.headers.insert(header::NATS_BATCH_SEQUENCE, (index + 1).to_string());
+        }
         if index + 1 < last {
             client.publish_with_headers(item.subject, item.headers, item.body).await.map_err(Error::client)?;
             continue;
         }
-        item.headers.insert(header::NATS_BATCH_COMMIT, "1");
+        if last > 1 {
+            item.headers.insert(header::NATS_BATCH_COMMIT, "1");
+        }
         let request = Request::new().headers(item.headers).payload(item.body);
         let answer = client.send_request(item.subject, request).await.map_err(Error::client)?;
         let answer: Value = serde_json::from_slice(&answer.payload)?;

@@ -17,8 +17,12 @@ pub(crate) struct NatsArgs {
 impl NatsArgs {
     /// A connection as the gateway makes it; it may wait for the server.
     pub(crate) async fn broker(&self) -> Result<Broker, Error> {
-        let config =
-            nats::Config { url: self.url.clone(), credentials: Credentials::Address, name: "gw-bench".into(), wait: true };
+        let config = nats::Config {
+            url: self.url.clone(),
+            credentials: Credentials::Address,
+            name: "gw-bench".into(),
+            wait: true,
+        };
         Ok(Broker::connect(&config).await?)
     }
 

@@ -45,7 +45,9 @@ pub(crate) async fn run(args: DrainArgs) -> Result<Value, Error> {
         if begun.is_none() {
             match before {
                 0 => before = left,
-                before if left < before || info.num_ack_pending > 0 => begun = Some((Instant::now(), Watch::begin(&args.watch, "drain"))),
+                before if left < before || info.num_ack_pending > 0 => {
+                    begun = Some((Instant::now(), Watch::begin(&args.watch, "drain")))
+                }
                 _ => {}
             }
         }
@@ -57,7 +59,9 @@ pub(crate) async fn run(args: DrainArgs) -> Result<Value, Error> {
         }
         tokio::time::sleep(POLL).await;
     }
-    let Some((begun, watch)) = begun else { return Err(Error::Wrong("the router was done before it was looked at".into())) };
+    let Some((begun, watch)) = begun else {
+        return Err(Error::Wrong("the router was done before it was looked at".into()));
+    };
     let seconds = begun.elapsed().as_secs_f64();
     let cores = watch.cores();
     let events = topology::stream_info(&broker, GW_EVENT).await?.state.messages - events;

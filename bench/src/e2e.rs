@@ -110,7 +110,12 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
 }
 
 /// Takes the next webhook whenever the connection is free, and posts it when it is due.
-async fn post(mut connection: Connection, run: u32, schedule: Schedule, next: Arc<Mutex<usize>>) -> Result<Latencies, Error> {
+async fn post(
+    mut connection: Connection,
+    run: u32,
+    schedule: Schedule,
+    next: Arc<Mutex<usize>>,
+) -> Result<Latencies, Error> {
     let mut latencies = Latencies::default();
     loop {
         // Held until the webhook is due: so only the one connection whose turn it is has a timer.

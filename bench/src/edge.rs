@@ -48,7 +48,8 @@ enum Publish {
 
 pub(crate) async fn run(args: EdgeArgs) -> Result<Value, Error> {
     // The same layers as the gateway has: even where nothing is logged they cost something.
-    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let lines =
+        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
     let filter = EnvFilter::builder().parse_lossy(&args.log);
     let _set = tracing_subscriber::registry().with(filter).with(lines).try_init().is_err();
     let listener = Listener::bind(args.listen, "--listen").await?;
@@ -65,7 +66,12 @@ pub(crate) async fn run(args: EdgeArgs) -> Result<Value, Error> {
 }
 
 async fn stored(url: &str, publish: Publish) -> Result<(Publisher, Option<Broker>), Error> {
-    let config = nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "gw-bench edge".into(), wait: true };
+    let config = nats::Config {
+        url: url.to_owned(),
+        credentials: Credentials::Address,
+        name: "gw-bench edge".into(),
+        wait: true,
+    };
     let broker = Broker::connect(&config).await?;
     let mode = match publish {
         Publish::Auto => Mode::measure(&broker, "bench").await,

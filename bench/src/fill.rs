@@ -16,7 +16,6 @@ use crate::{
     sample::{Ids, Sample},
 };
 
-const IN_FLIGHT: usize = 4;
 /// Ids of accounts and repositories begin here.
 const ACCOUNTS: usize = 50_000_000;
 const REPOSITORIES: usize = 600_000_000;
@@ -36,6 +35,19 @@ pub(crate) struct FillArgs {
     /// Bytes of a body; without it the push of 7 KiB.
     #[arg(long)]
     bytes: Option<usize>,
+    #[command(flatten)]
+    pace: Pace,
+}
+
+/// How much at once.
+#[derive(Clone, Copy, Debug, Args)]
+struct Pace {
+    /// Messages in an atomic batch.
+    #[arg(long, default_value_t = batch::MOST)]
+    batch: usize,
+    /// Batches in flight.
+    #[arg(long, default_value_t = 4)]
+    in_flight: usize,
 }
 
 /// `gw-bench routes`.
@@ -45,6 +57,8 @@ pub(crate) struct RoutesArgs {
     nats: NatsArgs,
     #[arg(long)]
     count: usize,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 /// Stores deliveries as the edge would have.
@@ -52,7 +66,7 @@ pub(crate) async fn deliveries(args: FillArgs) -> Result<Value, Error> {
     let sample = args.bytes.map_or_else(Sample::push, Sample::small)?;
     let message = sample.message()?;
     let mut ids = Ids::new(rand::random(), 0);
-    store(&args.nats, args.count, |number| {
+    store(&args.nats, args.count, args.pace, |number| {
         let (subject, mut headers) = message.with_id(&ids.next());
         let account = number % args.accounts.max(1);
         headers.insert(ACCOUNT, (ACCOUNTS + account).to_string());
@@ -64,7 +78,7 @@ pub(crate) async fn deliveries(args: FillArgs) -> Result<Value, Error> {
 
 /// Links one repository of each account.
 pub(crate) async fn routes(args: RoutesArgs) -> Result<Value, Error> {
-    store(&args.nats, args.count, |number| {
+    store(&args.nats, args.count, args.pace, |number| {
         let route = route(number, (ACCOUNTS + number).to_string(), (REPOSITORIES + number).to_string());
         let body = serde_json::to_vec(&route)?.into();
         Ok(Item { subject: format!("$KV.{ROUTES}.{}", route.key()), headers: async_nats::HeaderMap::new(), body })
@@ -104,19 +118,24 @@ fn route(number: usize, account: String, target: String) -> Route {
     }
 }
 
-async fn store(nats: &NatsArgs, count: usize, mut make: impl FnMut(usize) -> Result<Item, Error>) -> Result<Value, Error> {
+async fn store(
+    nats: &NatsArgs,
+    count: usize,
+    pace: Pace,
+    mut make: impl FnMut(usize) -> Result<Item, Error>,
+) -> Result<Value, Error> {
     let client = nats.bare().await?;
     let begun = Instant::now();
     let mut batches = JoinSet::new();
     let mut numbers = 0..count;
     loop {
-        let items = numbers.by_ref().take(batch::MOST).map(&mut make).collect::<Result<Vec<_>, _>>()?;
+        let items = numbers.by_ref().take(pace.batch).map(&mut make).collect::<Result<Vec<_>, _>>()?;
         if items.is_empty() {
             break;
         }
         let client = client.clone();
         batches.spawn(async move { batch::store(&client, items).await });
-        if batches.len() >= IN_FLIGHT
+        if batches.len() >= pace.in_flight
             && let Some(stored) = batches.join_next().await
         {
             stored??;

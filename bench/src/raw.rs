@@ -48,7 +48,8 @@ pub(crate) async fn run(args: RawArgs) -> Result<Value, Error> {
     let watched = tokio::spawn(window.watch(args.watch, "raw"));
     let mut workers = JoinSet::new();
     // Like the gateway's publisher: one batch is synced while the next is staged.
-    let (count, size) = if args.batch { (2.min(args.inflight), (args.inflight / 2).clamp(1, batch::MOST)) } else { (args.inflight, 1) };
+    let (count, size) =
+        if args.batch { (2.min(args.inflight), (args.inflight / 2).clamp(1, batch::MOST)) } else { (args.inflight, 1) };
     for worker in 0..count {
         let ids = Ids::new(run, worker);
         if args.batch {
@@ -87,7 +88,13 @@ async fn singles(context: Context, message: Arc<Message>, mut ids: Ids, window: 
     Ok(latencies)
 }
 
-async fn batches(client: Client, message: Arc<Message>, mut ids: Ids, size: usize, window: Window) -> Result<Latencies, Error> {
+async fn batches(
+    client: Client,
+    message: Arc<Message>,
+    mut ids: Ids,
+    size: usize,
+    window: Window,
+) -> Result<Latencies, Error> {
     let mut latencies = Latencies::default();
     let mut begun = Instant::now();
     while begun < window.end {

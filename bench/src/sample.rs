@@ -111,8 +111,8 @@ impl Sample {
 
     /// A signed request, and where in it the delivery id stands.
     pub(crate) fn request(&self, host: &str, secret: &str) -> Result<(Vec<u8>, usize), Error> {
-        let mut mac: Hmac<Sha256> =
-            Hmac::new_from_slice(secret.as_bytes()).map_err(|_| Error::Wrong("the secret has no usable length".into()))?;
+        let mut mac: Hmac<Sha256> = Hmac::new_from_slice(secret.as_bytes())
+            .map_err(|_| Error::Wrong("the secret has no usable length".into()))?;
         mac.update(&self.body);
         let signature = HEXLOWER.encode(&mac.finalize().into_bytes());
         let mut head = format!("POST /webhooks/{PROVIDER} HTTP/1.1\r\nhost: {host}\r\naccept: */*\r\n");

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -27,7 +27,14 @@ const PORT: u16 = 4222;
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(50);
-const WATCH: Duration = Duration::from_secs(1);
+const WATCH: Duration = Duration::from_millis(500);
+/// Pause before a server that ended is started again; it doubles while servers end soon.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A server that lived this long did not end soon.
+const LIVED: Duration = Duration::from_secs(60);
+/// How many ports are tried where others take them from under us.
+const PORTS: usize = 5;
 
 /// Kept in the data folder, so that a server is found again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,21 +54,49 @@ pub(crate) struct Server {
     child: Option<Child>,
 }
 
+/// Who may run a server on a folder. The server holds it, as its standard input: as long as the process lives,
+/// whatever became of us, nobody else gets it.
+struct Hold(fs::File);
+
+impl Hold {
+    /// Takes it, or none where a server has it.
+    fn take(folder: &Path) -> Result<Option<Self>, Error> {
+        let failed = |source| Error::DataDir { path: folder.to_owned(), source };
+        let file = fs::File::options().create(true).truncate(false).read(true).write(true).open(folder.join("server.lock")).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    fn is_free(folder: &Path) -> bool {
+        matches!(Self::take(folder), Ok(Some(_)))
+    }
+}
+
 impl Server {
     /// Adopts the server that runs on this folder, or starts one.
     pub(crate) async fn start(binary: PathBuf, data_dir: &Path) -> Result<Self, Error> {
         let folder = data_dir.join("nats");
         fs::create_dir_all(&folder).map_err(|source| Error::DataDir { path: folder.clone(), source })?;
-        if let Some(record) = read_record(&folder)
-            && alive(&record).await
-        {
+        if let Some(record) = living(&folder).await? {
             info!(pid = record.pid, port = record.port, "nats.adopted");
             return Ok(Self { binary, folder, record, child: None });
         }
         let name = format!("gangway-{:08x}", rand::random::<u32>());
         let mut server = Self { binary, folder, record: Record { pid: 0, port: free_port(PORT), name }, child: None };
-        server.launch().await?;
-        Ok(server)
+        let mut tries = 1;
+        loop {
+            match server.launch().await {
+                // Somebody took the port after it was found free.
+                Err(Error::NatsNotUp { .. }) if tries < PORTS && !is_free(server.record.port) => {
+                    tries += 1;
+                    server.record.port = free_port(PORT);
+                }
+                launched => return launched.map(|()| server),
+            }
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -70,21 +105,27 @@ impl Server {
 
     /// Starts it again whenever it ends, until told to stop.
     pub(crate) async fn watch(mut self, stop: CancellationToken) -> Self {
-        let mut pause = WATCH;
+        let mut pause = PAUSE_MIN;
         loop {
+            let since = Instant::now();
             tokio::select! {
                 () = stop.cancelled() => return self,
                 () = self.ended() => {}
             }
+            if since.elapsed() > LIVED {
+                pause = PAUSE_MIN;
+            }
             error!(pid = self.record.pid, log = %self.log().display(), "nats.ended: starting it again");
-            while let Err(error) = self.launch().await {
-                error!(error = &error as &dyn std::error::Error, "nats.start");
+            loop {
                 tokio::select! {
                     () = stop.cancelled() => return self,
-                    () = sleep(pause) => pause = (pause * 2).min(Duration::from_secs(30)),
+                    () = sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                }
+                match self.launch().await {
+                    Ok(()) => break,
+                    Err(error) => error!(error = %schemas::cause::Chain(&error), "nats.start"),
                 }
             }
-            pause = WATCH;
         }
     }
 
@@ -111,6 +152,8 @@ impl Server {
     }
 
     async fn launch(&mut self) -> Result<(), Error> {
+        let hangs = || Error::NatsHangs { folder: self.folder.clone(), log: self.log() };
+        let hold = Hold::take(&self.folder)?.ok_or_else(hangs)?;
         let conf = self.folder.join("nats.conf");
         let data_dir = |source| Error::DataDir { path: self.folder.clone(), source };
         fs::write(&conf, nats::NATS_CONF).map_err(data_dir)?;
@@ -120,17 +163,23 @@ impl Server {
         command.arg("-c").arg(&conf).arg("-a").arg(Ipv4Addr::LOCALHOST.to_string());
         command.arg("-p").arg(self.record.port.to_string()).arg("-n").arg(&self.record.name);
         command.arg("-sd").arg(self.folder.join("store"));
-        command.stdin(Stdio::null()).stdout(log).stderr(again);
+        command.arg("-P").arg(pid_file(&self.folder));
+        command.stdin(Stdio::from(hold.0)).stdout(log).stderr(again);
         // Its own group: a Ctrl-C in the terminal is for us, who stop it last.
         #[cfg(unix)]
         command.process_group(0);
+        // Written before there is a process, so that one is found whenever we die.
+        self.write_record().map_err(data_dir)?;
         let mut child = command.spawn().map_err(|source| Error::StartNats { path: self.binary.clone(), source })?;
+        // Our copy of the hold.
+        drop(command);
         self.record.pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-        let record = serde_json::to_vec_pretty(&self.record).unwrap_or_default();
-        fs::write(self.folder.join("server.json"), record).map_err(data_dir)?;
+        self.write_record().map_err(data_dir)?;
         let deadline = Instant::now() + START;
         while !answers(&self.record).await {
             if child.try_wait().ok().flatten().is_some() || Instant::now() > deadline {
+                // One that is there and does not answer would be in the way of the next.
+                let _gone = child.kill().await.is_err();
                 return Err(Error::NatsNotUp { log: self.log() });
             }
             sleep(POLL).await;
@@ -144,22 +193,29 @@ impl Server {
         match &mut self.child {
             Some(child) => drop(child.wait().await),
             None => {
-                while running(self.record.pid) {
+                while !Hold::is_free(&self.folder) {
                     sleep(WATCH).await;
                 }
             }
         }
     }
 
+    fn write_record(&self) -> std::io::Result<()> {
+        let record = serde_json::to_vec_pretty(&self.record).unwrap_or_default();
+        let (path, new) = (self.folder.join("server.json"), self.folder.join("server.json.new"));
+        fs::write(&new, record)?;
+        fs::rename(new, path)
+    }
+
     fn has_ended(&mut self) -> bool {
         match &mut self.child {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
-            None => !running(self.record.pid),
+            None => Hold::is_free(&self.folder),
         }
     }
 
     fn log(&self) -> PathBuf {
-        self.folder.join("nats-server.log")
+        log(&self.folder)
     }
 }
 
@@ -183,13 +239,32 @@ fn read_record(folder: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(folder.join("server.json")).ok()?).ok()
 }
 
-/// Whether the recorded process lives and is the server it says: another process may have its number by now.
-async fn alive(record: &Record) -> bool {
-    running(record.pid) && answers(record).await
+/// The server that lives on this folder, once it answers: it may have been left while it started.
+async fn living(folder: &Path) -> Result<Option<Record>, Error> {
+    let deadline = Instant::now() + START;
+    while !Hold::is_free(folder) {
+        if let Some(mut record) = read_record(folder)
+            && answers(&record).await
+        {
+            let pid = fs::read_to_string(pid_file(folder)).ok().and_then(|pid| pid.trim().parse().ok());
+            record.pid = pid.unwrap_or(record.pid);
+            return Ok(Some(record));
+        }
+        if Instant::now() > deadline {
+            return Err(Error::NatsHangs { folder: folder.to_owned(), log: log(folder) });
+        }
+        sleep(POLL).await;
+    }
+    Ok(None)
 }
 
-fn running(pid: i32) -> bool {
-    Pid::from_raw(pid).is_some_and(|pid| test_kill_process(pid).is_ok())
+/// Written by the server itself.
+fn pid_file(folder: &Path) -> PathBuf {
+    folder.join("nats-server.pid")
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("nats-server.log")
 }
 
 /// Whether a server with the recorded name answers at the recorded port.
@@ -208,4 +283,8 @@ async fn answers(record: &Record) -> bool {
 fn free_port(usual: u16) -> u16 {
     let port = |wanted| TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).and_then(|listener| listener.local_addr()).map(|address| address.port());
     port(usual).or_else(|_taken| port(0)).unwrap_or(usual)
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }

@@ -7,6 +7,8 @@ use std::{fmt::Write, io, net::SocketAddr, path::PathBuf};
 pub(crate) enum Error {
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
     #[error("cannot use the data folder {}; choose another with GW_DATA_DIR", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error("another gw uses the data folder {}; stop it, or choose another with GW_DATA_DIR", path.display())]
@@ -15,10 +17,12 @@ pub(crate) enum Error {
     Listen { address: SocketAddr, setting: &'static str, source: io::Error },
     #[error("no nats-server found: put nats-server 2.15 or newer on PATH or name it with GW_NATS_SERVER, run `make tools`, or set NATS_URL to use a running one")]
     NoNatsServer,
-    #[error("cannot start {}", path.display())]
+    #[error("cannot start {}; GW_NATS_SERVER names another nats-server", path.display())]
     StartNats { path: PathBuf, source: io::Error },
     #[error("nats-server did not come up; its log is {}", log.display())]
     NatsNotUp { log: PathBuf },
+    #[error("a nats-server holds {} and does not answer; its log is {}", folder.display(), log.display())]
+    NatsHangs { folder: PathBuf, log: PathBuf },
     #[error(transparent)]
     Broker(#[from] nats::Error),
     #[error("the broker does not answer: is `gw serve` running, is NATS_URL right?")]

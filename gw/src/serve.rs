@@ -16,7 +16,7 @@ use crate::{
     dev::{self, Dev},
     error::Error,
     health,
-    lifecycle::{Tasks, terminated},
+    lifecycle::{Signals, Tasks},
     listener::Listener,
     request, telemetry,
 };
@@ -37,20 +37,21 @@ enum End {
 pub(crate) async fn run(mut args: ServeArgs, log: LogArgs) -> Result<ExitCode, Error> {
     let _telemetry = telemetry::for_service(&log, args.otlp_endpoint.as_deref(), &args.otel_service_name)?;
     check(&args)?;
+    let mut signals = Signals::install().map_err(Error::Signals)?;
     let own_server = args.broker.nats_url.is_none();
     let _lock = if own_server { Some(lock(&args)?) } else { None };
     let dev = if args.dev { Some(dev::prepare(&mut args)?) } else { None };
     let listeners = Listeners::bind(&args).await?;
     if !own_server {
         let url = args.broker.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default();
-        return Ok(code(&gateway(&args, listeners, url, false, dev).await?));
+        return Ok(code(&gateway(&args, listeners, url, false, dev, &mut signals).await?));
     }
     let binary = child::find_binary(args.nats_server.as_deref(), config::search_path().as_deref())?;
     let server = Server::start(binary, &args.data.data_dir).await?;
     let url = server.url();
     let watched = CancellationToken::new();
     let watch = tokio::spawn(server.watch(watched.clone()));
-    let end = gateway(&args, listeners, url, true, dev).await;
+    let end = gateway(&args, listeners, url, true, dev, &mut signals).await;
     watched.cancel();
     match (watch.await, &end) {
         (Ok(server), Ok(End::AtOnce)) => server.abandon(),
@@ -114,21 +115,38 @@ impl Listeners {
 }
 
 /// Connects, serves, and stops: intake first, then what is in hand, then the connection.
-async fn gateway(args: &ServeArgs, listeners: Listeners, url: String, own_server: bool, dev: Option<Dev>) -> Result<End, Error> {
-    let broker = Broker::connect(&broker::config(&args.broker, url.clone(), "gangway", true)).await?;
-    let checked = bring_topology(args, &broker, own_server).await?;
+async fn gateway(
+    args: &ServeArgs,
+    listeners: Listeners,
+    url: String,
+    own_server: bool,
+    dev: Option<Dev>,
+    signals: &mut Signals,
+) -> Result<End, Error> {
     let mut intake = Tasks::new();
     let mut work = Tasks::new();
-    let mut parts = Parts::start(args, &broker, &mut work).await?;
+    let starting = async {
+        let broker = Broker::connect(&broker::config(&args.broker, url.clone(), "gangway", true)).await?;
+        let checked = bring_topology(args, &broker, own_server).await?;
+        let parts = Parts::start(args, &broker, checked.is_none(), &mut work).await?;
+        Ok::<_, Error>((broker, checked, parts))
+    };
+    let (broker, checked, mut parts) = tokio::select! {
+        started = starting => started?,
+        () = signals.next() => {
+            info!("gateway.stopping: it had not yet started");
+            return Ok(End::Graceful);
+        }
+    };
     let addresses = (listeners.public.as_ref().and_then(Listener::address), listeners.api.address());
-    listen(args, listeners, &mut parts, checked, &mut intake);
+    listen(args, listeners, &mut parts, checked, &mut intake, &mut work);
     let shown = |address: Option<std::net::SocketAddr>| address.map(tracing::field::display);
     info!(public = shown(addresses.0), api = shown(addresses.1), "gateway.ready");
     if let Some(dev) = dev {
         work.spawn("dev", dev.welcome(addresses, url, work.stop()));
     }
     let end = tokio::select! {
-        () = terminated() => None,
+        () = signals.next() => None,
         early = intake.ended_early() => Some(early),
         early = work.ended_early() => Some(early),
     };
@@ -142,7 +160,7 @@ async fn gateway(args: &ServeArgs, listeners: Listeners, url: String, own_server
     };
     let how = tokio::select! {
         () = graceful => End::Graceful,
-        () = terminated() => End::AtOnce,
+        () = signals.next() => End::AtOnce,
     };
     end.map_or(Ok(how), Err)
 }
@@ -167,7 +185,7 @@ async fn bring_topology(args: &ServeArgs, broker: &Broker, own_server: bool) -> 
 }
 
 /// Puts the routes on the two listeners.
-fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Option<topology::Settings>, intake: &mut Tasks) {
+fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Option<topology::Settings>, intake: &mut Tasks, work: &mut Tasks) {
     let random = Random::new(rand::random);
     let keys = auth::Keys::new(&args.api_keys);
     let mut api = Router::new();
@@ -180,10 +198,10 @@ fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Op
     let api = api.layer(middleware::from_fn_with_state(keys, auth::check));
     let health = health::routes(parts.health(checked, intake.stop()));
     let api = request::wrap(api.merge(health), "api", &random);
-    let stop = intake.stop();
-    intake.spawn("the API listener", listeners.api.serve(api, stop.clone()));
+    // It stays up until the work is done, so that a stop can be watched.
+    work.spawn("the API listener", listeners.api.serve(api, work.stop()));
     if let (Some(ingest), Some(public)) = (&parts.ingest, listeners.public) {
         let routes = request::wrap(ingest.public(), "public", &random);
-        intake.spawn("the public listener", public.serve(routes, stop));
+        intake.spawn("the public listener", public.serve(routes, intake.stop()));
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     broker,
     config::{TailArgs, duration},
     error::{Error, chain},
-    lifecycle::terminated,
+    lifecycle::Signals,
     output::{self, Style},
 };
 
@@ -37,8 +37,9 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Error> {
     }
     let since = args.since.as_deref().map(|since| moment(since, output::now())).transpose()?;
     let broker = broker::connect(&args.broker, &args.data.data_dir, "gw tail").await?;
+    let mut signals = Signals::install().map_err(Error::Signals)?;
     let ended = tokio::select! {
-        () = terminated() => Ok(()),
+        () = signals.next() => Ok(()),
         ended = follow(&broker, &args, since) => ended,
     };
     broker.close().await;

@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use nats::PublishError;
-use schemas::problem::{MEDIA_TYPE, Problem};
+use schemas::{
+    cause::Chain,
+    problem::{MEDIA_TYPE, Problem},
+};
 
 /// Why a delivery was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +106,7 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         if matches!(self, Self::NotStored(_) | Self::Broker(_)) {
-            tracing::error!(error = &self as &dyn std::error::Error, "ingest.not_stored");
+            tracing::error!(error = %Chain(&self), "ingest.not_stored");
         }
         let (status, problem, retry) = self.answer();
         let body = serde_json::to_vec(&problem).unwrap_or_default();

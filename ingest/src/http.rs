@@ -3,16 +3,16 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, Request},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use nats::{Outgoing, Stored};
+use nats::{Outgoing, PublishError, Stored};
 use schemas::{
     Delivery, Origin,
     caller::RequestIds,
-    delivery::MAX_RESOURCES,
+    delivery::{bounded, kept_headers, named},
     header,
     provider::Received,
     subject,
@@ -22,7 +22,8 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use crate::{
-    Configured, Ingest, Inner, body,
+    Configured, Ingest, Inner,
+    body::{self, Held},
     error::Error,
     verify::{Claimed, Verified},
 };
@@ -30,9 +31,13 @@ use crate::{
 /// Larger bodies are verified off the runtime's threads.
 const SMALL: usize = 256 * 1024;
 
-pub(crate) async fn webhook(State(ingest): State<Ingest>, Path(provider): Path<String>, request: Request<Body>) -> Response {
+pub(crate) async fn webhook(
+    State(ingest): State<Ingest>,
+    name: Result<Path<String>, PathRejection>,
+    request: Request<Body>,
+) -> Response {
     let begun = Instant::now();
-    let Some(configured) = ingest.0.configured.get(provider.as_str()) else {
+    let Some(configured) = name.ok().and_then(|Path(name)| ingest.0.configured.get(name.as_str())) else {
         return ingest.0.refuse(None, Error::UnknownProvider);
     };
     match ingest.0.receive(configured, request, begun).await {
@@ -53,12 +58,13 @@ impl Inner {
         let delivery = self.identify(configured, &verified, &head.headers, ids);
         let id = delivery.id.clone();
         let traceparent = text(&head.headers, header::TRACEPARENT);
-        let stored = self.store(delivery, verified.body().clone(), traceparent, begun + configured.provider.ack_budget).await?;
+        let deadline = begun + configured.provider.ack_budget;
+        let stored = self.store(delivery, verified.body().clone(), held, traceparent, deadline).await?;
         Ok((id, stored))
     }
 
     fn check_age(&self, configured: &Configured, verified: &Verified) -> Result<(), Error> {
-        let signed_at = configured.provider.signed_at.and_then(|read| read(verified.body()));
+        let signed_at = configured.provider.signed_at.and_then(|read| read(unmarked(verified.body())));
         let oldest = self.clock.now().saturating_sub(i64::try_from(self.freshness.as_millis()).unwrap_or(i64::MAX));
         if signed_at.is_some_and(|signed_at| signed_at < oldest) { Err(Error::Stale) } else { Ok(()) }
     }
@@ -69,16 +75,15 @@ impl Inner {
         let provider = configured.provider;
         let identity = (provider.identify)(&Received {
             header: &|name| text(headers, name),
-            body: verified.body(),
+            body: unmarked(verified.body()),
             body_sha256: verified.sha256(),
         });
-        let kept = provider.kept_headers.iter().filter_map(|name| Some(((*name).to_owned(), text(headers, name)?.to_owned())));
         Delivery {
             provider: provider.id.to_owned(),
-            event: identity.event,
-            id: identity.delivery,
-            account: identity.account,
-            resources: identity.resources.into_iter().take(MAX_RESOURCES).collect(),
+            event: identity.event.map(bounded),
+            id: bounded(identity.delivery),
+            account: identity.account.map(bounded),
+            resources: named(identity.resources),
             received_at: self.clock.now(),
             origin: Origin::Live,
             bound: None,
@@ -86,28 +91,38 @@ impl Inner {
             signature_key: Some(verified.key().as_str().to_owned()),
             body_sha256: verified.sha256().to_owned(),
             payload_ref: None,
-            kept: kept.collect(),
+            kept: kept_headers(provider.kept_headers, |name| text(headers, name)),
         }
     }
 
-    /// Stores a delivery: the body in the message, or in the object store where it is too large.
-    pub(crate) async fn store(&self, mut delivery: Delivery, body: Bytes, traceparent: Option<&str>, deadline: Instant) -> Result<Stored, Error> {
+    /// Stores a delivery: the body in the message, or in the object store where it is too large. What takes longer
+    /// there than the sender waits is finished all the same, so that the sender's next try finds it.
+    pub(crate) async fn store(&self, mut delivery: Delivery, body: Bytes, held: Held, traceparent: Option<&str>, deadline: Instant) -> Result<Stored, Error> {
         let span = Span::current();
         span.record("provider", &delivery.provider);
         span.record("delivery_id", &delivery.id);
         let mut payload = body;
+        let mut held = Some(held);
         if let Some(payloads) = self.payloads.as_ref().filter(|payloads| payload.len() > payloads.inline_limit()) {
-            let put = tokio::time::timeout_at(deadline, payloads.put(&delivery.provider, &delivery.id, &payload)).await;
-            let put = put.map_err(|_elapsed| Error::NotStored(nats::PublishError::Unconfirmed))?;
-            delivery.payload_ref = Some(put.map_err(Error::Broker)?);
-            payload = Bytes::new();
+            let (payloads, held, body) = (payloads.clone(), held.take(), std::mem::take(&mut payload));
+            let (provider, id, sha256) = (delivery.provider.clone(), delivery.id.clone(), delivery.body_sha256.clone());
+            let put = tokio::spawn(async move {
+                let name = payloads.put(&provider, &id, &sha256, &body).await;
+                drop(held);
+                name
+            });
+            let unconfirmed = || Error::NotStored(PublishError::Unconfirmed);
+            let put = tokio::time::timeout_at(deadline, put).await.map_err(|_elapsed| unconfirmed())?;
+            delivery.payload_ref = Some(put.map_err(|_panicked| unconfirmed())?.map_err(Error::Broker)?);
         }
         let mut headers = delivery.headers();
-        if let Some(traceparent) = traceparent {
-            headers.push((header::TRACEPARENT.to_owned(), header::encode(traceparent)));
+        if let Some(traceparent) = traceparent.filter(|traceparent| nats::trace::is_valid(traceparent)) {
+            headers.push((header::TRACEPARENT.to_owned(), traceparent.to_owned()));
         }
         let message = Outgoing { subject: subject::webhook(&delivery), id: delivery.message_id(), headers, payload, once: true };
-        self.publisher.publish(message, deadline).await.map_err(Error::NotStored)
+        let stored = self.publisher.publish(message, deadline).await.map_err(Error::NotStored);
+        drop(held);
+        stored
     }
 
     /// The answer to a delivery that is stored.
@@ -148,6 +163,11 @@ async fn verify(configured: &Configured, claimed: Claimed, body: Bytes) -> Resul
     let keys = configured.keys.clone();
     let verified = tokio::task::spawn_blocking(move || keys.verify(&claimed, body)).await;
     verified.ok().flatten().ok_or(Error::BadSignature)
+}
+
+/// A body without the byte order mark that may stand before its JSON.
+fn unmarked(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

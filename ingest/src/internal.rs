@@ -3,23 +3,23 @@
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     http::Request,
     response::Response,
 };
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use nats::{Bucket, Stored};
+use nats::{Bucket, PublishError, Stored};
 use schemas::{
     Bound, Delivery, Origin, Provider,
     caller::{Caller, RequestIds},
-    delivery::MAX_RESOURCES,
+    delivery::{bounded, named},
     header, instant, provider,
     provider::Received,
     route::{ConnectionState, Status},
     token::key_segment,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -31,7 +31,7 @@ type Fields = Vec<(&'static str, String)>;
 /// The body as it comes, each member of any type.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Form<'a> {
+pub(crate) struct Form<'a> {
     #[serde(default)]
     connection_id: Value,
     #[serde(default)]
@@ -49,23 +49,23 @@ struct Form<'a> {
 }
 
 /// The body as it must be.
-struct Internal {
+pub(crate) struct Internal {
     bound: Bound,
     id: String,
     event: String,
     resource: Option<String>,
-    payload: Bytes,
+    pub(crate) payload: Bytes,
     received_at: i64,
 }
 
 pub(crate) async fn delivery(
     State(ingest): State<Ingest>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     Extension(caller): Extension<Caller>,
     request: Request<Body>,
 ) -> Response {
     let begun = Instant::now();
-    let Some(provider) = provider::find(&name) else { return ingest.0.refuse(None, Error::UnknownProvider) };
+    let Some(provider) = name.ok().and_then(|Path(name)| provider::find(&name)) else { return ingest.0.refuse(None, Error::UnknownProvider) };
     match ingest.0.receive_internal(provider, &caller, request, begun).await {
         Ok((delivery, stored)) => ingest.0.accept(provider.id, &delivery, stored, begun),
         Err(error) => ingest.0.refuse(Some(provider.id), error),
@@ -82,21 +82,22 @@ impl Inner {
     ) -> Result<(String, Stored), Error> {
         let (head, body) = request.into_parts();
         let held = body::read(&self.budget, &head.headers, body, self.body_timeout).await?;
-        let form: Form<'_> = serde_json::from_slice(&held.bytes).map_err(|_| Error::InvalidJson)?;
-        let internal = form.check(&held.bytes).map_err(Error::InvalidBody)?;
-        let connection = self.connection(provider, caller, &internal.bound).await?;
+        let internal = Form::read(&held.bytes)?.check(&held.bytes).map_err(Error::InvalidBody)?;
+        let deadline = begun + provider.ack_budget;
+        let found = tokio::time::timeout_at(deadline, self.connection(provider, caller, &internal.bound)).await;
+        let connection = found.map_err(|_elapsed| Error::NotStored(PublishError::Unconfirmed))??;
         let body_sha256 = HEXLOWER.encode(&Sha256::digest(&internal.payload));
         let resources = match internal.resource {
             Some(resource) => vec![resource],
             None => (provider.identify)(&Received { header: &|_| None, body: &internal.payload, body_sha256: &body_sha256 }).resources,
         };
-        let resources = resources.into_iter().take(MAX_RESOURCES).collect();
+        let id = bounded(internal.id);
         let delivery = Delivery {
             provider: provider.id.to_owned(),
-            event: Some(internal.event),
-            id: internal.id.clone(),
+            event: Some(bounded(internal.event)),
+            id: id.clone(),
             account: Some(connection.account),
-            resources,
+            resources: named(resources),
             received_at: internal.received_at,
             origin: Origin::Service,
             bound: Some(internal.bound),
@@ -107,8 +108,8 @@ impl Inner {
             kept: Vec::new(),
         };
         let traceparent = head.headers.get(header::TRACEPARENT).and_then(|value| value.to_str().ok());
-        let stored = self.store(delivery, internal.payload, traceparent, begun + provider.ack_budget).await?;
-        Ok((internal.id, stored))
+        let stored = self.store(delivery, internal.payload, held, traceparent, deadline).await?;
+        Ok((id, stored))
     }
 
     /// The connection, if it is there, in use, of this provider and of this organisation.
@@ -139,9 +140,18 @@ async fn find(bucket: &Bucket, connection: &str) -> Result<Option<ConnectionStat
     Ok(value.and_then(|value| serde_json::from_slice(&value).ok()))
 }
 
-impl Form<'_> {
+impl<'a> Form<'a> {
+    /// A list would be read as the members in their order, so it is looked at first.
+    fn read(body: &'a [u8]) -> Result<Self, Error> {
+        if body.trim_ascii_start().first() == Some(&b'{') {
+            return serde_json::from_slice(body).map_err(|_| Error::InvalidJson);
+        }
+        serde_json::from_slice::<IgnoredAny>(body).map_err(|_| Error::InvalidJson)?;
+        Err(Error::InvalidBody(vec![("body", "a JSON object is needed".to_owned())]))
+    }
+
     /// All that is wrong at once.
-    fn check(&self, whole: &Bytes) -> Result<Internal, Fields> {
+    pub(crate) fn check(&self, whole: &Bytes) -> Result<Internal, Fields> {
         let mut errors = Fields::new();
         let mut text = |name: &'static str, value: &Value| match value.as_str() {
             Some(text) if !text.is_empty() => text.to_owned(),

@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 
 mod body;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod http;
 mod internal;
 mod metrics;

@@ -73,7 +73,9 @@ impl Keys {
             Signature::HmacSha256 { header, prefix } => {
                 Macs::Sha256 { prefix, header, current: keyed(current), previous: previous.map(keyed) }
             }
-            Signature::HmacSha1 { header } => Macs::Sha1 { header, current: keyed(current), previous: previous.map(keyed) },
+            Signature::HmacSha1 { header } => {
+                Macs::Sha1 { header, current: keyed(current), previous: previous.map(keyed) }
+            }
         }))
     }
 
@@ -120,6 +122,8 @@ fn matching<M: Mac + Clone>(claimed: &Claimed, body: &[u8], current: &M, previou
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const BODY: &[u8] = br#"{"action":"opened"}"#;
@@ -154,7 +158,16 @@ mod tests {
         let keys = github("gh-secret", None);
         let flipped = format!("sha256={}0", &SHA256[..63]);
         let long = format!("sha256={SHA256}00");
-        for header in [None, Some(""), Some("sha256="), Some(&SHA256[..62]), Some(&flipped), Some(&long), Some("sha256=zz"), Some("sha1=00")] {
+        for header in [
+            None,
+            Some(""),
+            Some("sha256="),
+            Some(&SHA256[..62]),
+            Some(&flipped),
+            Some(&long),
+            Some("sha256=zz"),
+            Some("sha1=00"),
+        ] {
             assert_eq!(key(&keys, header, BODY), None, "{header:?}");
         }
         assert_eq!(key(&keys, Some(SHA256), br#"{"action":"opened"} "#), None);
@@ -174,5 +187,60 @@ mod tests {
         assert_eq!(key(&github("Jefe", None), Some(sha256), body), Some(Slot::Current));
         let sha1 = Keys::new(Signature::HmacSha1 { header: "x" }, &Secret::new("Jefe"), None);
         assert_eq!(key(&sha1, Some("effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"), body), Some(Slot::Current));
+    }
+
+    const SIGNATURES: [Signature; 3] = [
+        Signature::HmacSha256 { header: "x", prefix: "sha256=" },
+        Signature::HmacSha256 { header: "x", prefix: "" },
+        Signature::HmacSha1 { header: "x" },
+    ];
+
+    /// What a provider would send, without a prefix.
+    fn signed(signature: Signature, secret: &str, body: &[u8]) -> String {
+        let secret = Secret::new(secret);
+        match signature {
+            Signature::HmacSha256 { .. } => {
+                HEXLOWER.encode(&keyed::<Hmac<Sha256>>(&secret).chain_update(body).finalize().into_bytes())
+            }
+            Signature::HmacSha1 { .. } => {
+                HEXLOWER.encode(&keyed::<Hmac<Sha1>>(&secret).chain_update(body).finalize().into_bytes())
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_claim_is_a_whole_digest_or_nothing(at in 0..SIGNATURES.len(), header in "(sha256=|sha1=)?[0-9a-fA-Fg ]{36,70}|\\PC{0,80}") {
+            let keys = Keys::new(SIGNATURES[at], &Secret::new("s"), None);
+            if let Some(Claimed(digest)) = keys.claim(|_| Some(&header)) {
+                let length = if matches!(SIGNATURES[at], Signature::HmacSha1 { .. }) { 20 } else { 32 };
+                prop_assert_eq!(digest.len(), length);
+                prop_assert!(header.to_ascii_lowercase().ends_with(&HEXLOWER.encode(&digest)));
+            }
+        }
+
+        #[test]
+        fn the_right_signature_is_accepted_and_each_neighbour_of_it_refused(
+            at in 0..SIGNATURES.len(),
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            secret in "\\PC{1,80}",
+            upper in any::<bool>(),
+            place in any::<proptest::sample::Index>(),
+        ) {
+            let keys = Keys::new(SIGNATURES[at], &Secret::new("another"), Some(&Secret::new(secret.as_str())));
+            let hex = signed(SIGNATURES[at], &secret, &body);
+            let verify = |hex: &str, body: &[u8]| {
+                let claimed = keys.claim(|_| Some(hex))?;
+                keys.verify(&claimed, Bytes::copy_from_slice(body)).map(|verified| verified.key())
+            };
+            let sent = if upper { hex.to_uppercase() } else { hex.clone() };
+            prop_assert_eq!(verify(&sent, &body), Some(Slot::Previous));
+            let at = place.index(hex.len());
+            let other = if hex.as_bytes()[at] == b'0' { "1" } else { "0" };
+            let neighbour = [&hex[..at], other, &hex[at + 1..]].concat();
+            prop_assert_eq!(verify(&neighbour, &body), None);
+            let longer = [&body[..], b"x"].concat();
+            prop_assert_eq!(verify(&hex, &longer), None);
+        }
     }
 }

@@ -99,8 +99,20 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A stream or consumer could not be brought to what is wanted.
+    #[error("cannot make stream {stream} as it should be")]
+    Apply {
+        /// The stream.
+        stream: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A stream would keep less than it does.
-    #[error("{stream}: {what} would shrink from {from} to {to}, which drops stored messages; --force does it")]
+    #[error(
+        "{stream}: {what} would shrink from {from} to {to}, which drops stored messages; \
+         `gw topology apply --force` does it, while the broker runs"
+    )]
     Shrinks {
         /// The stream.
         stream: String,

@@ -7,9 +7,7 @@ use async_nats::jetstream::{
     object_store::{GetErrorKind, ObjectMetadata, ObjectStore},
 };
 use bytes::Bytes;
-use data_encoding::HEXLOWER;
 use schemas::SubjectToken;
-use sha2::{Digest, Sha256};
 use tokio::{io::AsyncReadExt, sync::OnceCell, time::timeout};
 
 use crate::{connect::Broker, error::Error, topology::GW_PAYLOAD};
@@ -18,6 +16,8 @@ use crate::{connect::Broker, error::Error, topology::GW_PAYLOAD};
 const INLINE: usize = 512 * 1024;
 /// What headers and the envelope may take of the server's `max_payload`.
 const MARGIN: usize = 64 * 1024;
+/// The most of a body that one message of the store holds.
+const CHUNK: usize = 1 << 20;
 
 /// How long a body may take to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,17 +48,18 @@ impl Payloads {
         inline_limit(self.broker.max_payload())
     }
 
-    /// Stores a body and gives its name: `<provider>/<delivery>/<sha-256>`, so that a name never changes its
-    /// bytes. What is stored already is not sent again.
-    pub async fn put(&self, provider: &str, delivery: &str, body: &Bytes) -> Result<String, Error> {
-        let digest = HEXLOWER.encode(&Sha256::digest(body));
-        let name = format!("{}/{}/{digest}", SubjectToken::new(provider), SubjectToken::new(delivery));
+    /// Stores a body, whose SHA-256 is known, and gives its name: `<provider>/<delivery>/<sha-256>`, so that a name
+    /// never changes its bytes. What is stored already is not sent again.
+    pub async fn put(&self, provider: &str, delivery: &str, sha256: &str, body: &Bytes) -> Result<String, Error> {
+        let name = format!("{}/{}/{sha256}", SubjectToken::new(provider), SubjectToken::new(delivery));
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "store", name: name.clone(), source };
         let store = self.store().await?;
         if store.info(&name).await.is_ok_and(|info| info.size == body.len()) {
             return Ok(name);
         }
-        let object = ObjectMetadata { name: name.clone(), ..ObjectMetadata::default() };
+        // Chunks are stored one after the other, each with an fsync: few large ones.
+        let chunk = self.broker.max_payload().saturating_sub(MARGIN).clamp(1, CHUNK);
+        let object = ObjectMetadata { name: name.clone(), chunk_size: Some(chunk), ..ObjectMetadata::default() };
         let mut bytes = body.as_ref();
         store.put(object, &mut bytes).await.map_err(|error| failed(Box::new(error)))?;
         Ok(name)

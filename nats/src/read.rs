@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
 use time::OffsetDateTime;
+use tracing::debug;
 
 use schemas::header::first;
 
@@ -31,7 +32,9 @@ pub enum Start {
 
 /// An ordered reader: every message once, in order; it heals itself when the server restarts.
 pub struct Reader {
+    broker: Broker,
     stream: String,
+    consumer: String,
     messages: pull::Ordered,
     waiting: u64,
 }
@@ -59,9 +62,9 @@ impl Reader {
             several => config.filter_subjects = several.to_vec(),
         }
         let consumer = handle.create_consumer(config).await.map_err(|error| failed(Box::new(error)))?;
-        let waiting = consumer.cached_info().num_pending;
+        let (name, waiting) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
         let messages = consumer.messages().await.map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { stream: stream.to_owned(), messages, waiting })
+        Ok(Self { broker: broker.clone(), stream: stream.to_owned(), consumer: name, messages, waiting })
     }
 
     /// How many messages waited when the reader was opened.
@@ -92,6 +95,19 @@ impl Reader {
             Ok(message) => message.map(Some),
             Err(_elapsed) => Ok(None),
         }
+    }
+}
+
+impl Drop for Reader {
+    /// The server would keep the consumer for half a minute more, and a stream has only so many.
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (broker, what) = (self.broker.clone(), format!("CONSUMER.DELETE.{}.{}", self.stream, self.consumer));
+        runtime.spawn(async move {
+            if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
+                debug!(error = &error as &dyn std::error::Error, "reader.delete");
+            }
+        });
     }
 }
 

@@ -78,7 +78,8 @@ pub struct StreamSpec {
 /// All streams, buckets and object stores, in the order they are made.
 #[must_use]
 pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
-    let payload_age = settings.retention.max(30 * DAY) + DAY;
+    // A delivery may be parked for 30 days before it becomes an event, and be a dead letter for 30 after its retention.
+    let payload_age = settings.retention + 31 * DAY;
     vec![
         webhooks(settings),
         only(stream::Config {
@@ -224,7 +225,7 @@ pub async fn apply(broker: &Broker, settings: &Settings, force: bool) -> Result<
     let context = broker.jetstream();
     for plan in plans.iter().filter(|plan| !plan.is_empty()) {
         let name = &plan.spec.config.name;
-        let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: name.clone(), source };
+        let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Apply { stream: name.clone(), source };
         if plan.missing || !plan.differences.is_empty() {
             context.create_or_update_stream(plan.spec.config.clone()).await.map_err(|error| refused(Box::new(error)))?;
         }
@@ -270,6 +271,12 @@ pub async fn stream_info(broker: &Broker, stream: &str) -> Result<stream::Info, 
     broker.api(&format!("STREAM.INFO.{stream}"), &serde_json::Map::new()).await
 }
 
+/// When a stream was made, nanoseconds since the epoch: tells it from another of its name.
+#[must_use]
+pub fn made(info: &stream::Info) -> i64 {
+    i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default()
+}
+
 /// A consumer's state.
 pub async fn consumer_info(broker: &Broker, stream: &str, consumer: &str) -> Result<async_nats::jetstream::consumer::Info, Error> {
     broker.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &serde_json::Map::new()).await
@@ -281,6 +288,17 @@ async fn consumer_config(broker: &Broker, stream: &str, consumer: &str) -> Resul
         Err(error) if error.code() == Some(Code::ConsumerNotFound) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Makes one of our consumers.
+pub(crate) async fn create_consumer(broker: &Broker, stream: &str, consumer: &str) -> Result<(), Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Apply { stream: stream.to_owned(), source };
+    let spec = specs(&Settings::default()).into_iter().find(|spec| spec.config.name == stream);
+    let mut consumers = spec.into_iter().flat_map(|spec| spec.consumers);
+    let wanted = consumers.find(|wanted| wanted.durable_name.as_deref() == Some(consumer));
+    let wanted = wanted.ok_or_else(|| failed("it has no such consumer".into()))?;
+    broker.jetstream().create_consumer_on_stream(wanted, stream).await.map_err(|error| failed(Box::new(error)))?;
+    Ok(())
 }
 
 /// Deletes a stream and all it holds.

@@ -8,16 +8,28 @@ use schemas::header::{self, Headers};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Adds the current span's context to a message, unless the message has one or there is none.
+/// Gives a message the current span's context where there is one; it follows on what the message had.
 pub(crate) fn inject(headers: &mut Headers) {
     let context = Span::current().context();
     let span = context.span();
     let own = span.span_context();
-    if !own.is_valid() || header::first(headers, header::TRACEPARENT).is_some() {
+    if !own.is_valid() {
         return;
     }
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header::TRACEPARENT));
     let flags = own.trace_flags().to_u8();
     headers.push((header::TRACEPARENT.to_owned(), format!("00-{}-{}-{flags:02x}", own.trace_id(), own.span_id())));
+}
+
+/// Whether this is a trace context as W3C writes it: what is not must be ignored.
+#[must_use]
+pub fn is_valid(traceparent: &str) -> bool {
+    // Version, trace, span and flags, in lower-case hex.
+    let shape = |(at, byte): (usize, u8)| match at {
+        2 | 35 | 52 => byte == b'-',
+        _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+    };
+    traceparent.len() == 55 && traceparent.bytes().enumerate().all(shape) && parse(traceparent).is_some()
 }
 
 /// The span's parent becomes what the headers name.

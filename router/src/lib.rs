@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 use schemas::ambient::Clock;
 use tokio_util::sync::CancellationToken;
 
+mod complaint;
 mod metrics;
 mod mirror;
 mod outcome;
@@ -22,6 +23,7 @@ mod route;
 pub mod table;
 mod translate;
 
+use complaint::Complaint;
 use metrics::Metrics;
 use mirror::Routes;
 
@@ -43,6 +45,8 @@ pub struct Deps {
     pub dead: Publisher,
     /// The time.
     pub clock: Clock,
+    /// Whether a consumer that somebody deleted may be made anew.
+    pub recreate_consumers: bool,
 }
 
 /// The service. Cheap to clone.
@@ -55,6 +59,7 @@ struct Inner {
     payloads: Payloads,
     routes: Routes,
     metrics: Metrics,
+    retries: Complaint,
 }
 
 impl Router {
@@ -63,7 +68,7 @@ impl Router {
         let payloads = Payloads::new(&deps.broker);
         let routes = Routes::default();
         let metrics = Metrics::new(registry);
-        Self(Arc::new(Inner { deps, payloads, routes, metrics }))
+        Self(Arc::new(Inner { deps, payloads, routes, metrics, retries: Complaint::default() }))
     }
 
     /// Why deliveries are not routed now, if they are not.
@@ -101,6 +106,7 @@ impl Inner {
             slots,
             dead: DeadLetters::new(self.deps.dead.clone(), "router"),
             redelivered: self.metrics.redelivered.clone(),
+            recreate: self.deps.recreate_consumers,
         }
     }
 }

@@ -4,13 +4,16 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use nats::{Error, Message, Reader, Start, topology};
-use schemas::route::{ROUTES, Route};
+use schemas::{
+    cause::Chain,
+    route::{ROUTES, Route},
+};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -19,6 +22,8 @@ use crate::{Inner, table::Table};
 
 /// How often the broker is asked whether the table is as far as the bucket.
 const CONFIRM: Duration = Duration::from_secs(1);
+/// How often the table is looked at while it is behind.
+const CATCH_UP: Duration = Duration::from_millis(5);
 /// Routing stops when that could not be confirmed for this long.
 const STALE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,6 +36,10 @@ pub(crate) struct Routes {
     table: RwLock<Table>,
     /// Sequence in the bucket's stream up to which the table is complete.
     revision: AtomicU64,
+    /// When the bucket that was read was made: another of its name may take its place.
+    made: AtomicI64,
+    /// Rung when another took its place.
+    other: Notify,
     loaded: AtomicBool,
     confirmed: Mutex<Option<Instant>>,
     /// Providers with new links, for whom something parked may be released.
@@ -71,6 +80,29 @@ impl Routes {
         (!fresh).then_some("routes are stale")
     }
 
+    /// Whether the table gets this far before long. What is written meanwhile is not waited for: while links are made
+    /// all the time, the bucket is always a little ahead.
+    async fn reach(&self, sequence: u64) -> bool {
+        let reached = async {
+            while self.revision() < sequence {
+                tokio::time::sleep(CATCH_UP).await;
+            }
+        };
+        tokio::time::timeout(CONFIRM, reached).await.is_ok()
+    }
+
+    /// Whether a bucket made then and with this last sequence is another than the one that was read up to there.
+    fn replaced(&self, applied: u64, made: i64, last_sequence: u64) -> bool {
+        applied > 0 && (self.made.load(Ordering::Acquire) != made || last_sequence < applied)
+    }
+
+    /// Begins anew. Nothing is routed until the links are loaded again.
+    fn forget(&self) {
+        self.loaded.store(false, Ordering::Release);
+        *self.write() = Table::default();
+        self.revision.store(0, Ordering::Release);
+    }
+
     fn apply(&self, message: &Message) {
         let key = message.subject.strip_prefix("$KV.").and_then(|rest| rest.split_once('.')).map_or("", |(_, key)| key);
         if message.payload.is_empty() {
@@ -102,7 +134,7 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
         if let Err(error) = followed
             && !std::mem::replace(&mut said, true)
         {
-            warn!(error = &error as &dyn std::error::Error, "routes.lost");
+            warn!(error = %Chain(&error), "routes.lost");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -113,7 +145,13 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
     let stream = format!("KV_{ROUTES}");
     let begun = Instant::now();
     // What is stored after this is either read below or as yet unknown to anybody.
-    let reached = topology::stream_info(&inner.deps.broker, &stream).await?.state.last_sequence;
+    let info = topology::stream_info(&inner.deps.broker, &stream).await?;
+    let reached = info.state.last_sequence;
+    if routes.replaced(routes.revision(), topology::made(&info), reached) {
+        warn!("routes.replaced: this is not the bucket that was read, or an older state of it");
+        routes.forget();
+    }
+    routes.made.store(topology::made(&info), Ordering::Release);
     let start = match routes.revision() {
         0 => Start::LastPerSubject,
         revision => Start::Sequence(revision + 1),
@@ -125,11 +163,16 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
             routes.revision.fetch_max(reached, Ordering::AcqRel);
             *routes.confirmed() = Some(Instant::now());
             routes.loaded.store(true, Ordering::Release);
+            inner.metrics.fresh.set(1);
             info!(routes = routes.len(), seconds = begun.elapsed().as_secs_f64(), "routes.loaded");
             routes.wake.notify_one();
         }
         *said = false;
-        let Some(message) = reader.next_within(SILENCE).await? else {
+        let message = tokio::select! {
+            () = routes.other.notified() => return Err(Error::Read { stream, source: "it is another bucket now".into() }),
+            message = reader.next_within(SILENCE) => message?,
+        };
+        let Some(message) = message else {
             // Nothing came, although the bucket is ahead: this reader does not read any more.
             if routes.unready().is_some() && inner.deps.broker.is_connected() {
                 return Err(Error::Read { stream, source: "the reader fell silent".into() });
@@ -148,11 +191,19 @@ pub(crate) async fn confirm(inner: Arc<Inner>, stop: CancellationToken) {
     let routes = &inner.routes;
     while !stop.is_cancelled() {
         let loaded = routes.loaded.load(Ordering::Acquire);
+        // Read before the broker is asked: an answer below it is of another bucket.
         let applied = routes.revision();
         if loaded && inner.deps.broker.is_connected() {
+            let asked = Instant::now();
             match topology::stream_info(&inner.deps.broker, &stream).await {
-                Ok(info) if info.state.last_sequence <= routes.revision().max(applied) => *routes.confirmed() = Some(Instant::now()),
-                Ok(_behind) => {}
+                Ok(info) => {
+                    let replaced = routes.replaced(applied, topology::made(&info), info.state.last_sequence);
+                    if replaced {
+                        routes.other.notify_one();
+                    } else if routes.reach(info.state.last_sequence).await {
+                        *routes.confirmed() = Some(asked);
+                    }
+                }
                 Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "routes.confirm"),
             }
         }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use nats::{Message, Outgoing, Reader, Start, Verdict, topology::GW_PARKED};
-use schemas::{Delivery, delivery::MAX_RESOURCES, header, provider, subject};
+use schemas::{Delivery, cause::Chain, header, provider, subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -78,7 +78,7 @@ impl Inner {
 
     /// Whether a link claims it, as far as its headers tell: what they had no room for stands in the body only.
     fn may_claim(&self, delivery: &Delivery) -> bool {
-        delivery.resources.len() >= MAX_RESOURCES || !self.routes.read().claims(delivery).is_empty()
+        delivery.may_name_more() || !self.routes.read().claims(delivery).is_empty()
     }
 
     async fn release_run(&self, sequences: &[u64]) -> Result<usize, Failure> {
@@ -111,6 +111,11 @@ impl Inner {
         let traceparent = message.header(header::TRACEPARENT).map(str::to_owned);
         match Read::of(&message, &self.payloads).await {
             Ok(read) => Ok(Some((read, traceparent))),
+            // It stays, and holds up none of the others.
+            Err(Unread::Later(error @ nats::Error::Payload { .. })) => {
+                warn!(error = &error as &dyn std::error::Error, sequence, "parked.payload");
+                Ok(None)
+            }
             Err(Unread::Later(error)) => Err(error.into()),
             Err(Unread::Never(detail)) => {
                 warn!(sequence, detail, "parked.unreadable");
@@ -149,7 +154,7 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
                     info!(provider, released, "parked.released");
                 }
                 Err(error) => {
-                    warn!(error = &*error, provider, "parked.release");
+                    warn!(error = %Chain(&*error), provider, "parked.release");
                     inner.routes.linked().insert(provider);
                     tokio::time::sleep(AGAIN).await;
                     inner.routes.wake.notify_one();

@@ -11,9 +11,9 @@ use nats::{
     Message, Outgoing, PublishError, Verdict,
     consume::Handler,
 };
-use schemas::header;
+use schemas::{cause::Chain, header};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{Instrument, Span, info_span, warn};
 
 use crate::{
     Inner,
@@ -47,7 +47,7 @@ impl Handler for Inner {
         let mut verdicts = Vec::with_capacity(messages.len());
         let mut batch = Batch::default();
         for message in messages.iter() {
-            match self.prepare(message).await {
+            match self.prepare(message).instrument(span(message)).await {
                 Ok(Prepared::Events { read, resolution, events }) => {
                     batch.add(*read, resolution, events);
                     if batch.is_full() && self.flush(&mut batch, &mut verdicts).await.is_err() {
@@ -61,7 +61,7 @@ impl Handler for Inner {
                     verdicts.push(verdict);
                 }
                 Err(error) => {
-                    warn!(error = &*error, sequence = message.sequence, "route.retry");
+                    self.complain(&*error, message.sequence);
                     let hopeless = verdicts.is_empty() && batch.deliveries.is_empty() && attempt >= ATTEMPTS;
                     if hopeless && matches!(error.downcast_ref(), Some(nats::Error::Payload { .. })) {
                         verdicts.push(Verdict::Dead { reason: "payload-unavailable", detail: error.to_string() });
@@ -76,6 +76,14 @@ impl Handler for Inner {
         }
         verdicts
     }
+}
+
+/// The part of a delivery's trace that is ours.
+fn span(message: &Message) -> Span {
+    let text = |name| message.header(name).unwrap_or_default();
+    let span = info_span!("route", otel.kind = "consumer", provider = text(header::PROVIDER), delivery_id = text(header::DELIVERY));
+    nats::trace::adopt(&span, message.header(header::TRACEPARENT));
+    span
 }
 
 enum Prepared {
@@ -120,6 +128,12 @@ impl Inner {
         Ok(Prepared::Events { read: Box::new(read), resolution, events })
     }
 
+    fn complain(&self, error: &(dyn std::error::Error + 'static), sequence: u64) {
+        if let Some(unsaid) = self.retries.due() {
+            warn!(error = %Chain(error), sequence, unsaid, "route.retry");
+        }
+    }
+
     pub(crate) fn resolve(&self, read: &Read) -> Resolution {
         let claims = self.routes.read().claims(&read.delivery);
         read.resolve(&claims)
@@ -147,7 +161,7 @@ impl Inner {
             return Ok(());
         }
         if let Err(error) = self.publish(&deliveries, events).await {
-            warn!(%error, deliveries = deliveries.len(), "route.retry");
+            self.complain(&error, deliveries.first().map_or(0, |(read, _)| read.sequence));
             return Err(());
         }
         verdicts.extend(deliveries.iter().map(|_| Verdict::Done));

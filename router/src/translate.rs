@@ -6,7 +6,6 @@ use bytes::Bytes;
 use nats::{Error, Message, Outgoing, Payloads};
 use schemas::{
     Delivery, Provider,
-    delivery::MAX_RESOURCES,
     event::{self, Event},
     event_type::TypeKey,
     header, provider,
@@ -81,15 +80,17 @@ impl Read {
     }
 
     fn new(mut delivery: Delivery, provider: &'static Provider, event_type: String, body: Bytes, sequence: u64) -> Result<Self, Unread> {
-        let text = std::str::from_utf8(&body).map_err(|error| Unread::Never(format!("the body is not UTF-8: {error}")))?;
+        let content_type = delivery.kept.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+        let json = provider.json(content_type, &body);
+        let text = std::str::from_utf8(&json).map_err(|error| Unread::Never(format!("the body is not UTF-8: {error}")))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let value: Value = serde_json::from_str(text).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
         if !value.is_object() {
             return Err(Unread::Never("the body is not a JSON object".to_owned()));
         }
         let payload = RawValue::from_string(text.to_owned()).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
-        if delivery.resources.len() >= MAX_RESOURCES {
-            let received = Received { header: &|_| None, body: &body, body_sha256: &delivery.body_sha256 };
+        if delivery.may_name_more() {
+            let received = Received { header: &|_| None, body: text.as_bytes(), body_sha256: &delivery.body_sha256 };
             delivery.resources = (provider.identify)(&received).resources;
         }
         let key = (provider.type_of)(&event_type, &value);
@@ -125,7 +126,7 @@ impl Read {
         let reference = match &self.delivery.payload_ref {
             Some(reference) => Some(reference.clone()),
             None if self.payload.get().len() + ENVELOPE.max(self.extracted) > payloads.inline_limit() => {
-                Some(payloads.put(self.provider.id, &self.delivery.id, &self.body).await?)
+                Some(payloads.put(self.provider.id, &self.delivery.id, &self.delivery.body_sha256, &self.body).await?)
             }
             None => None,
         };

@@ -2,6 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
 use crate::{
     header::{self, Headers},
     token::SubjectToken,
@@ -9,6 +12,12 @@ use crate::{
 
 /// The most resources that a delivery's headers name; the rest stand in its body only.
 pub const MAX_RESOURCES: usize = 256;
+/// The bytes that they take there at most. A broker takes 64 KiB of headers, and refuses a message with more.
+const MAX_RESOURCES_SIZE: usize = 24 * 1024;
+/// The longest value that is kept as it is; none that a provider gives comes near.
+const MAX_VALUE: usize = 1024;
+/// How much of a longer one stays readable.
+const PREFIX: usize = 200;
 
 /// How a delivery came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +128,50 @@ pub enum Malformed {
     Origin,
 }
 
+/// A value as headers take it: as it is, or its beginning and its hash where it is longer than any that a provider
+/// gives. Different values stay different.
+#[must_use]
+pub fn bounded(value: String) -> String {
+    if value.len() <= MAX_VALUE {
+        return value;
+    }
+    let prefix = &value[..value.floor_char_boundary(PREFIX)];
+    format!("{prefix}~{}", HEXLOWER.encode(&Sha256::digest(&value)))
+}
+
+/// The headers of a request that are worth keeping; none that a provider sends is too long for it.
+#[must_use]
+pub fn kept_headers<'a>(names: &[&str], get: impl Fn(&str) -> Option<&'a str>) -> Vec<(String, String)> {
+    let kept = names.iter().filter_map(|name| Some(((*name).to_owned(), get(name)?.to_owned())));
+    kept.filter(|(_, value)| value.len() <= MAX_VALUE).collect()
+}
+
+/// As many of the resources as headers take.
+#[must_use]
+pub fn named(resources: Vec<String>) -> Vec<String> {
+    let mut size = 0;
+    let fits = |resource: &String| {
+        size += size_of(resource);
+        size <= MAX_RESOURCES_SIZE
+    };
+    resources.into_iter().take(MAX_RESOURCES).map(bounded).take_while(fits).collect()
+}
+
+/// Bytes of a resource's header.
+fn size_of(resource: &str) -> usize {
+    header::RESOURCE.len() + 4 + header::encode(resource).len()
+}
+
 impl Delivery {
+    /// Whether its body may name more resources than its headers do.
+    #[must_use]
+    pub fn may_name_more(&self) -> bool {
+        // Each byte takes three at most.
+        let next = header::RESOURCE.len() + 4 + 3 * MAX_VALUE;
+        let size: usize = self.resources.iter().map(|resource| size_of(resource)).sum();
+        self.resources.len() >= MAX_RESOURCES || size + next > MAX_RESOURCES_SIZE
+    }
+
     /// The headers of the message, without those that are the publisher's.
     #[must_use]
     pub fn headers(&self) -> Headers {
@@ -233,6 +285,32 @@ mod tests {
         let mut headers = delivery().headers();
         headers.retain(|(name, _)| name != header::DELIVERY);
         assert_eq!(Delivery::from_headers(&headers), Err(Malformed::Missing(header::DELIVERY)));
+    }
+
+    #[test]
+    fn what_is_longer_than_headers_take_is_cut_and_stays_different() {
+        let long = format!("é{}", "x".repeat(MAX_VALUE));
+        let cut = bounded(long.clone());
+        assert!(cut.len() < MAX_VALUE && cut.starts_with("éx"));
+        assert_eq!(bounded(long.clone()), cut);
+        assert_ne!(bounded(format!("{long}y")), cut);
+        assert_eq!(bounded("x".repeat(MAX_VALUE)), "x".repeat(MAX_VALUE));
+    }
+
+    #[test]
+    fn a_delivery_says_whether_its_headers_had_room_for_all_it_names() {
+        let with = |resources: Vec<String>| Delivery { resources, ..delivery() };
+        let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        assert!(!with(named(numbers(MAX_RESOURCES - 1))).may_name_more());
+        assert!(with(named(numbers(MAX_RESOURCES + 1))).may_name_more());
+        let long: Vec<String> = (0..100).map(|number| format!("{number}{}", "é".repeat(100))).collect();
+        let cut = named(long.clone());
+        assert!(cut.len() < long.len() && long.starts_with(&cut));
+        let cut = with(cut);
+        assert!(cut.may_name_more());
+        let size: usize = cut.headers().iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        assert!(size < 32 * 1024, "{size}");
+        assert!(!with(named(vec!["x".repeat(5_000)])).may_name_more());
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::fmt;
 /// Weight of a type that the registry does not know.
 pub const DEFAULT_WEIGHT: u8 = 35;
 
+/// Letters that an entity or an action keeps: a payload may hold any text where its action is expected.
+const NAME_MAX: usize = 100;
+
 /// One registered event type.
 #[derive(Debug)]
 pub struct EventType {
@@ -58,12 +61,12 @@ impl fmt::Display for TypeKey {
     }
 }
 
-/// Kebab case of `snake_case`, `CamelCase` and `camelCase`; anything else stays.
+/// Kebab case of `snake_case`, `CamelCase` and `camelCase`; anything else stays, but no more than a name's length.
 #[must_use]
 pub fn kebab(text: &str) -> String {
-    let mut kebab = String::with_capacity(text.len() + 4);
+    let mut kebab = String::with_capacity(text.len().min(NAME_MAX) + 4);
     let mut after_lower = false;
-    for letter in text.chars() {
+    for letter in text.chars().take(NAME_MAX) {
         if letter == '_' || letter == ' ' {
             kebab.push('-');
             after_lower = false;

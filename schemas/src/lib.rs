@@ -4,6 +4,7 @@
 
 pub mod ambient;
 pub mod caller;
+pub mod cause;
 pub mod delivery;
 pub mod event;
 pub mod event_type;

@@ -3,7 +3,7 @@
 //! A provider is one value in its own file and one line in [`ALL`]. It says *how* it signs and names things;
 //! it performs nothing.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use serde_json::Value;
 
@@ -18,6 +18,9 @@ mod raw;
 mod sentry;
 mod vercel;
 mod wording;
+
+/// The media type of a form.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Every provider the gateway knows.
 pub static ALL: &[&Provider] = &[&github::PROVIDER, &vercel::PROVIDER, &linear::PROVIDER, &sentry::PROVIDER];
@@ -48,6 +51,8 @@ pub struct Provider {
     pub event_header: Option<&'static str>,
     /// The header that holds the delivery id, where a header does.
     pub delivery_header: Option<&'static str>,
+    /// The field that holds the JSON where the provider can be set to send a form in its place.
+    pub form_field: Option<&'static str>,
     /// Request headers worth keeping beside the body, lower case. Never signatures, cookies or authorization.
     pub kept_headers: &'static [&'static str],
     /// The kinds of link that name an account.
@@ -71,6 +76,15 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// The JSON of a body, whose raw bytes may be a form.
+    #[must_use]
+    pub fn json<'a>(&self, content_type: Option<&str>, body: &'a [u8]) -> Cow<'a, [u8]> {
+        let form = content_type.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with(FORM));
+        let Some(field) = self.form_field.filter(|_| form) else { return Cow::Borrowed(body) };
+        let found = form_urlencoded::parse(body).find(|(name, _)| name == field);
+        found.map_or(Cow::Borrowed(body), |(_, json)| Cow::Owned(json.into_owned().into_bytes()))
+    }
+
     /// Whether a link of this kind names an account or a resource, or none if the provider has no such kind.
     #[must_use]
     pub fn level(&self, kind: &str) -> Option<Level> {
@@ -185,4 +199,21 @@ pub struct Sample {
     pub name: &'static str,
     /// The payload.
     pub body: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_where_the_provider_sends_forms_and_nowhere_else() {
+        let form = b"payload=%7B%22a%22%3A%22b+c%22%7D&x=1";
+        let json = |provider: &Provider, kind| provider.json(kind, form).into_owned();
+        let kind = Some("application/x-www-form-urlencoded; charset=utf-8");
+        assert_eq!(json(&github::PROVIDER, kind), br#"{"a":"b c"}"#);
+        assert_eq!(json(&github::PROVIDER, Some("application/json")), form);
+        assert_eq!(json(&github::PROVIDER, None), form);
+        assert_eq!(json(&linear::PROVIDER, kind), form);
+        assert_eq!(github::PROVIDER.json(kind, b"{}").as_ref(), b"{}");
+    }
 }

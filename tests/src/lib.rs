@@ -15,7 +15,7 @@ pub use database::Postgres;
 pub use eventually::{eventually, never};
 pub use process::{Gateway, gw_binary, kill};
 pub use webhook::{Webhook, sign};
-pub use world::{Answer, KEY, Link, PREVIOUS, SECRET, Setup, World};
+pub use world::{Answer, KEY, Link, PREVIOUS, SECRET, Setup, World, nats_server};
 
 /// Says on standard output that a part of the suite cannot run here.
 #[expect(clippy::print_stdout, reason = "a skip is for whoever reads the test run")]

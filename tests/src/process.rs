@@ -72,6 +72,11 @@ impl Gateway {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Its exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         kill(self.pid(), Signal::KILL);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use nats::{Broker, Credentials, Message, Reader, Start, topology};
+use nats::{Broker, Credentials, topology};
 use reqwest::{Client, Method};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -21,66 +21,17 @@ use crate::{
     webhook::Webhook,
 };
 
+mod seen;
+mod setup;
+
+pub use setup::{Link, Setup};
+
 /// The secret every provider signs with in a world.
 pub const SECRET: &str = "a-secret-of-the-suite";
 /// The secret every provider signed with before.
 pub const PREVIOUS: &str = "a-former-secret-of-the-suite";
 /// The API key of a world.
 pub const KEY: &str = "a-key-of-the-suite";
-
-/// How a world differs from the usual.
-#[derive(Clone, Debug, Default)]
-pub struct Setup {
-    /// Environment variables of the gateway; an empty value removes the usual one.
-    pub env: HashMap<String, String>,
-}
-
-impl Setup {
-    /// The usual world.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// With one more setting.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.env.insert(name.to_owned(), value.into());
-        self
-    }
-
-    /// Starts it.
-    pub async fn start(self) -> World {
-        World::start_with(self).await
-    }
-}
-
-/// A link to be made.
-#[derive(Clone, Debug)]
-pub struct Link<'a> {
-    /// The organisation.
-    pub org: &'a str,
-    /// The provider.
-    pub provider: &'a str,
-    /// The account at the provider.
-    pub account: &'a str,
-    /// `repository`, `installation`, …
-    pub kind: &'a str,
-    /// The id of the account or resource.
-    pub target: &'a str,
-    /// The workspace.
-    pub workspace: Option<&'a str>,
-    /// The filter.
-    pub events: Option<&'a [&'a str]>,
-}
-
-impl<'a> Link<'a> {
-    /// A GitHub repository of installation 1 for an organisation.
-    #[must_use]
-    pub fn repository(org: &'a str, repository: &'a str) -> Self {
-        Self { org, provider: "github", account: "1", kind: "repository", target: repository, workspace: None, events: None }
-    }
-}
 
 /// What the gateway answered.
 #[derive(Clone, Debug)]
@@ -113,18 +64,28 @@ impl World {
     }
 
     async fn start_with(setup: Setup) -> Self {
-        static TLS: Once = Once::new();
-        TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
         let (isolation, turn) = broker::choose().await;
-        let folder = tempfile::Builder::new().prefix("gw-test").tempdir().expect("a folder");
         if let Isolation::Shared(url) = &isolation {
             clear(url).await;
         }
-        let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
-        let mut world = Self { gateway: None, setup, folder, isolation, http, broker: None, starts: 0, _turn: turn };
+        let mut world = Self::prepare(setup, isolation, turn);
         world.start_gateway();
         world.ready().await;
         world
+    }
+
+    fn start_on(setup: Setup, nats_url: &str) -> Self {
+        let mut world = Self::prepare(setup, Isolation::Shared(nats_url.to_owned()), None);
+        world.start_gateway();
+        world
+    }
+
+    fn prepare(setup: Setup, isolation: Isolation, turn: Option<Turn>) -> Self {
+        static TLS: Once = Once::new();
+        TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        let folder = tempfile::Builder::new().prefix("gw-test").tempdir().expect("a folder");
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
+        Self { gateway: None, setup, folder, isolation, http, broker: None, starts: 0, _turn: turn }
     }
 
     /// The world's folder.
@@ -344,69 +305,6 @@ impl World {
         (id, linked.body["resource"]["id"].as_str().expect("an id").to_owned())
     }
 
-    /// All messages of a stream whose subject matches.
-    pub async fn messages(&mut self, stream: &str, filter: &str) -> Vec<Message> {
-        let broker = self.broker().await;
-        let mut reader = Reader::open(&broker, stream, &[filter.to_owned()], Start::First, false).await.expect("a reader");
-        let mut messages = Vec::new();
-        for _ in 0..reader.waiting() {
-            messages.push(reader.next_within(Duration::from_secs(10)).await.expect("a message").expect("in time"));
-        }
-        messages
-    }
-
-    /// How many messages of a stream match.
-    pub async fn count(&mut self, stream: &str, filter: &str) -> u64 {
-        let broker = self.broker().await;
-        Reader::open(&broker, stream, &[filter.to_owned()], Start::First, true).await.expect("a reader").waiting()
-    }
-
-    /// Waits until so many messages of a stream match, within this time.
-    pub async fn counted(&mut self, stream: &str, filter: &str, count: u64, within: Duration) {
-        let deadline = tokio::time::Instant::now() + within;
-        loop {
-            let found = self.count(stream, filter).await;
-            if found == count {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < deadline, "{stream} holds {found} messages on {filter}, not {count}, after {within:?}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
-    /// The bodies of the events of an organisation, in order, once there are at least so many.
-    pub async fn events(&mut self, org: &str, count: usize) -> Vec<Value> {
-        let broker = self.broker().await;
-        let filter = schemas::subject::events_of(Some(org), None, false);
-        eventually(&format!("{org} has {count} events"), || async {
-            let events = read(&broker, topology::GW_EVENT, &filter).await;
-            (events.len() >= count).then_some(events)
-        })
-        .await
-    }
-
-    /// Waits until a stream holds at least so many messages whose subject matches, and gives them.
-    pub async fn stored(&mut self, stream: &str, filter: &str, count: usize) -> Vec<Message> {
-        for _ in 0..600 {
-            let messages = self.messages(stream, filter).await;
-            if messages.len() >= count {
-                return messages;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("{stream} did not hold {count} messages on {filter}");
-    }
-
-    /// Waits until the router has dealt with everything that is stored.
-    pub async fn settled(&mut self) {
-        let broker = self.broker().await;
-        eventually("the router has caught up", || async {
-            let info = topology::consumer_info(&broker, topology::GW_WEBHOOK, topology::ROUTER).await.ok()?;
-            (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
-        })
-        .await;
-    }
-
     /// Runs a `gw` command to its end and gives status, standard output and standard error.
     pub async fn gw(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = self.command(arguments);
@@ -440,16 +338,6 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_millis()).expect("before the end of time")
 }
 
-async fn read(broker: &Broker, stream: &str, filter: &str) -> Vec<Value> {
-    let mut reader = Reader::open(broker, stream, &[filter.to_owned()], Start::First, false).await.expect("a reader");
-    let mut bodies = Vec::new();
-    for _ in 0..reader.waiting() {
-        let message = reader.next_within(Duration::from_secs(10)).await.expect("a message").expect("in time");
-        bodies.push(serde_json::from_slice(&message.payload).expect("an event is JSON"));
-    }
-    bodies
-}
-
 /// Empties the shared server: the streams of the world before are gone.
 async fn clear(url: &str) {
     let broker = connect(url).await;
@@ -468,7 +356,8 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Err
 }
 
 /// The nats-server of the suite: the one that `make tools` fetched, or the one on PATH.
-fn nats_server() -> PathBuf {
+#[must_use]
+pub fn nats_server() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(root.join(".tools")).chain(std::env::split_paths(&path).collect::<Vec<_>>());

@@ -40,6 +40,9 @@ impl DevEnv {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(Self::path(data_dir))?;
+        // The mode above is for a new file only.
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         writeln!(file, "# Written by `gw serve --dev`. Other gw commands read it when a setting is not given.")?;
         self.0.iter().try_for_each(|(name, value)| writeln!(file, "{name}={value}"))
     }

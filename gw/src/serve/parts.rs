@@ -32,7 +32,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Starts the services of the roles that run here.
-    pub(super) async fn start(args: &ServeArgs, broker: &Broker, work: &mut Tasks) -> Result<Self, Error> {
+    pub(super) async fn start(args: &ServeArgs, broker: &Broker, applies: bool, work: &mut Tasks) -> Result<Self, Error> {
         let (clock, random) = (system_clock(), Random::new(rand::random));
         let instance = random.id("gw-");
         let mode = match args.publish {
@@ -65,6 +65,7 @@ impl Parts {
                 outcomes: publisher(broker, mode, work),
                 dead: publisher(broker, mode, work),
                 clock: clock.clone(),
+                recreate_consumers: applies,
             };
             let router = router::Router::new(deps, &mut registry);
             let (running, stop) = (router.clone(), work.stop());

@@ -4,18 +4,24 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures_util::StreamExt;
-use tokio::sync::mpsc::Sender;
+use tokio::{sync::mpsc::Sender, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Consumer, Slot};
-use crate::{error::Error, message::Message, topology};
+use crate::{
+    error::{Code, Error},
+    message::Message,
+    topology,
+};
 
 /// How long one pull request waits for messages.
 const EXPIRES: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Largest pull, so that many large bodies do not come at once.
 const MAX_BYTES: usize = 32 << 20;
+/// At a stop: how long the broker may be silent before nothing more of a pull is on its way.
+const LAST: Duration = Duration::from_millis(200);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -23,16 +29,12 @@ pub(super) async fn run(consumer: Consumer, sender: Sender<(Message, Slot)>, sto
     let mut pause = PAUSE_MIN;
     let mut failing = false;
     while !stop.is_cancelled() {
-        let pulled = tokio::select! {
-            () = stop.cancelled() => return,
-            pulled = pull_until_failure(&consumer, &sender, &mut failing) => pulled,
-        };
-        let Err(error) = pulled else { return };
+        let Err(error) = pull_until_failure(&consumer, &sender, &mut failing, &stop).await else { return };
         // Said once when it begins and once when it ends, not at each try.
         if !failing {
             failing = true;
             pause = PAUSE_MIN;
-            warn!(error = &error as &dyn std::error::Error, stream = consumer.stream, consumer = consumer.name, "consumer.lost");
+            warn!(error = %schemas::cause::Chain(&error), stream = consumer.stream, consumer = consumer.name, "consumer.lost");
         }
         let jitter = rand::random_range(0.5..1.0);
         tokio::select! {
@@ -43,30 +45,53 @@ pub(super) async fn run(consumer: Consumer, sender: Sender<(Message, Slot)>, sto
     }
 }
 
-/// Ends well only when nobody listens any more.
-async fn pull_until_failure(consumer: &Consumer, sender: &Sender<(Message, Slot)>, failing: &mut bool) -> Result<(), Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
-    consumer.broker.connected().await;
-    // Asked first, because this ends at once when the connection is lost.
-    topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await?;
-    let context = consumer.broker.jetstream();
-    let stream = context.get_stream_no_info(consumer.stream).await.map_err(|error| failed(Box::new(error)))?;
-    let handle: PullConsumer = stream.get_consumer(consumer.name).await.map_err(failed)?;
+/// Ends well only when it was told to stop, or nobody listens any more.
+async fn pull_until_failure(
+    consumer: &Consumer,
+    sender: &Sender<(Message, Slot)>,
+    failing: &mut bool,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let Some(handle) = stop.run_until_cancelled(open(consumer)).await.transpose()? else { return Ok(()) };
     if std::mem::take(failing) {
         info!(stream = consumer.stream, consumer = consumer.name, "consumer.back");
     }
     while consumer.broker.is_connected() {
-        if pull(consumer, &handle, sender).await?.is_none() {
+        if stop.is_cancelled() || pull(consumer, &handle, sender, stop).await?.is_none() {
             return Ok(());
         }
     }
-    Err(failed("the connection is down".into()))
+    Err(Error::Read { stream: consumer.stream.to_owned(), source: "the connection is down".into() })
+}
+
+/// Finds the consumer, and makes it anew where somebody deleted it: it then begins with the first message that the
+/// stream holds, and what was dealt with is found to be done.
+async fn open(consumer: &Consumer) -> Result<PullConsumer, Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
+    consumer.broker.connected().await;
+    // Asked first, because this ends at once when the connection is lost.
+    match topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await {
+        Ok(_) => {}
+        Err(error) if consumer.recreate && error.code() == Some(Code::ConsumerNotFound) => {
+            topology::create_consumer(&consumer.broker, consumer.stream, consumer.name).await?;
+            warn!(stream = consumer.stream, consumer = consumer.name, "consumer.recreated: it was deleted");
+        }
+        Err(error) => return Err(error),
+    }
+    let context = consumer.broker.jetstream();
+    let stream = context.get_stream_no_info(consumer.stream).await.map_err(|error| failed(Box::new(error)))?;
+    stream.get_consumer(consumer.name).await.map_err(failed)
 }
 
 /// One pull. None when nobody listens any more.
-async fn pull(consumer: &Consumer, handle: &PullConsumer, sender: &Sender<(Message, Slot)>) -> Result<Option<()>, Error> {
+async fn pull(
+    consumer: &Consumer,
+    handle: &PullConsumer,
+    sender: &Sender<(Message, Slot)>,
+    stop: &CancellationToken,
+) -> Result<Option<()>, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
-    let mut slots = consumer.slots.take().await;
+    let Some(mut slots) = stop.run_until_cancelled(consumer.slots.take()).await else { return Ok(None) };
     let mut batch: pull::Batch = handle
         .batch()
         .max_messages(slots.len())
@@ -80,7 +105,7 @@ async fn pull(consumer: &Consumer, handle: &PullConsumer, sender: &Sender<(Messa
     loop {
         let message = tokio::select! {
             biased;
-            message = batch.next() => message,
+            message = next(&mut batch, stop) => message,
             () = &mut lost => return Err(failed("the connection is down".into())),
         };
         let Some(message) = message else { return Ok(Some(())) };
@@ -92,5 +117,14 @@ async fn pull(consumer: &Consumer, handle: &PullConsumer, sender: &Sender<(Messa
         if sender.send((message, slot.fill(&consumer.slots))).await.is_err() {
             return Ok(None);
         }
+    }
+}
+
+/// The next message of a pull. At a stop only what the broker has sent already: it would wait there for its
+/// `ack_wait` if it were not taken in.
+async fn next(batch: &mut pull::Batch, stop: &CancellationToken) -> Option<<pull::Batch as futures_util::Stream>::Item> {
+    match stop.run_until_cancelled(batch.next()).await {
+        Some(message) => message,
+        None => timeout(LAST, batch.next()).await.ok().flatten(),
     }
 }

@@ -33,6 +33,10 @@ pub(super) fn read(answer: &[u8]) -> Result<Stored, PublishError> {
     let ack: PubAck = serde_json::from_slice(answer).map_err(|_| PublishError::Unconfirmed)?;
     let Some(error) = ack.error else {
         let sequence = ack.seq;
+        // Whoever answers without a place is no stream.
+        if sequence == 0 {
+            return Err(PublishError::Unconfirmed);
+        }
         return Ok(if ack.duplicate { Stored::Duplicate { sequence } } else { Stored::New { sequence } });
     };
     match error.code() {
@@ -63,6 +67,8 @@ mod tests {
         assert_eq!(read(error(10077, "maximum bytes exceeded").as_bytes()), Err(PublishError::Full));
         assert_eq!(read(error(10008, "no leader").as_bytes()), Err(PublishError::NoQuorum));
         assert!(read(error(10158, "in process").as_bytes()).is_err_and(|error| error.is_transient()));
-        assert_eq!(read(b"not json"), Err(PublishError::Unconfirmed));
+        for nobody in [&b"not json"[..], b"{}", br#"{"stream":"S","seq":0}"#] {
+            assert_eq!(read(nobody), Err(PublishError::Unconfirmed));
+        }
     }
 }

@@ -32,6 +32,7 @@ pub(super) static PROVIDER: Provider = Provider {
     signed_at: None,
     event_header: Some(EVENT_HEADER),
     delivery_header: Some(DELIVERY_HEADER),
+    form_field: Some("payload"),
     kept_headers: &[
         "user-agent",
         "content-type",

@@ -27,6 +27,7 @@ pub(super) static PROVIDER: Provider = Provider {
     signed_at: Some(identity::signed_at),
     event_header: None,
     delivery_header: Some("linear-delivery"),
+    form_field: None,
     kept_headers: &["user-agent", "content-type", "linear-event", "linear-delivery"],
     account_kinds: &["organization"],
     resource_kinds: &["team"],

@@ -29,6 +29,7 @@ pub(super) static PROVIDER: Provider = Provider {
     signed_at: None,
     event_header: Some("sentry-hook-resource"),
     delivery_header: None,
+    form_field: None,
     kept_headers: &["user-agent", "content-type", "sentry-hook-resource", "sentry-hook-timestamp", "request-id"],
     account_kinds: &["installation"],
     resource_kinds: &["project"],

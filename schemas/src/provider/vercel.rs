@@ -21,6 +21,7 @@ pub(super) static PROVIDER: Provider = Provider {
     signed_at: None,
     event_header: None,
     delivery_header: None,
+    form_field: None,
     kept_headers: &["user-agent", "content-type", "x-vercel-id"],
     // A team, or the person whose account it is where there is none.
     account_kinds: &["team", "user"],

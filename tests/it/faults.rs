@@ -1,0 +1,207 @@
+//! What is killed, stopped or deleted under load loses nothing and repeats nothing that anyone could see.
+
+use std::time::Duration;
+
+use nats::topology;
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::json;
+use tests::{Link, Setup, Webhook, World, eventually, kill};
+
+use crate::{
+    checker::{self, Load},
+    raw::Raw,
+};
+
+const SENDERS: u64 = 24;
+
+/// A linked world whose broker may be killed, or none.
+async fn world(publish: &str) -> Option<World> {
+    let mut world = Setup::new().with("GW_PUBLISH", publish).start().await;
+    if !world.owns_broker() {
+        tests::skip("killing the broker", "the broker is shared");
+        return None;
+    }
+    checker::link(&mut world).await;
+    Some(world)
+}
+
+async fn killing_the_broker_loses_nothing(publish: &str) {
+    let Some(mut world) = world(publish).await else { return };
+    let load = Load::start(&mut world, SENDERS);
+    for _ in 0..3 {
+        load.accepted(150).await;
+        let pid = world.nats_pid();
+        world.kill_nats();
+        eventually("gw started it again", || async { (world.nats_pid() != pid).then_some(()) }).await;
+    }
+    load.accepted(150).await;
+    load.stop().await.check(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_broker_under_load_loses_nothing_that_was_acknowledged_when_batching() {
+    killing_the_broker_loses_nothing("batch").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_broker_under_load_loses_nothing_that_was_acknowledged_when_pipelining() {
+    killing_the_broker_loses_nothing("pipeline").await;
+}
+
+async fn killing_the_gateway_loses_nothing(publish: &str) {
+    let Some(mut world) = world(publish).await else { return };
+    let pid = world.nats_pid();
+    let load = Load::start(&mut world, SENDERS);
+    for _ in 0..3 {
+        load.accepted(150).await;
+        world.kill_gateway();
+        world.start_gateway();
+        load.follow(&mut world);
+        assert_eq!(world.nats_pid(), pid, "the living server is adopted");
+    }
+    load.accepted(150).await;
+    load.stop().await.check(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_gateway_under_load_loses_nothing_when_batching_and_its_server_is_adopted() {
+    killing_the_gateway_loses_nothing("batch").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_gateway_under_load_loses_nothing_when_pipelining_and_its_server_is_adopted() {
+    killing_the_gateway_loses_nothing("pipeline").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_gateway_and_broker_together_loses_nothing() {
+    let Some(mut world) = world("batch").await else { return };
+    let load = Load::start(&mut world, SENDERS);
+    for _ in 0..2 {
+        load.accepted(150).await;
+        let pid = world.nats_pid();
+        world.kill_gateway();
+        world.kill_nats();
+        world.start_gateway();
+        load.follow(&mut world);
+        assert_ne!(world.nats_pid(), pid, "the dead server is not adopted");
+    }
+    load.accepted(150).await;
+    load.stop().await.check(&mut world).await;
+}
+
+async fn a_broker_that_hangs_loses_nothing(publish: &str) {
+    let Some(mut world) = world(publish).await else { return };
+    let load = Load::start(&mut world, SENDERS);
+    load.accepted(150).await;
+    let pid = world.nats_pid().expect("a server");
+    kill(pid, Signal::STOP);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    kill(pid, Signal::CONT);
+    load.accepted(150).await;
+    assert_eq!(world.nats_pid(), Some(pid), "a server that hangs is not replaced");
+    load.stop().await.check(&mut world).await;
+    quiet(&mut world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_for_seconds_loses_nothing_when_batching() {
+    a_broker_that_hangs_loses_nothing("batch").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_for_seconds_loses_nothing_when_pipelining() {
+    a_broker_that_hangs_loses_nothing("pipeline").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_for_seconds_is_no_storm_in_the_log() {
+    let Some(mut world) = world("auto").await else { return };
+    let load = Load::start(&mut world, SENDERS);
+    load.accepted(150).await;
+    // It cannot come back for five seconds: a stranger has its port as soon as it is gone.
+    let port: u16 = world.nats_url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    world.kill_nats();
+    let stranger = eventually("the port is free", || async { std::net::TcpListener::bind(("127.0.0.1", port)).ok() }).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    drop(stranger);
+    load.accepted(150).await;
+    load.stop().await.check(&mut world).await;
+    quiet(&mut world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_deleted_under_the_router_comes_back_and_nothing_is_lost() {
+    let Some(mut world) = world("auto").await else { return };
+    let load = Load::start(&mut world, 8);
+    load.accepted(100).await;
+    let mut raw = Raw::connect(&world.nats_url()).await;
+    raw.request("$JS.API.CONSUMER.DELETE.GW_WEBHOOK.router", &json!({})).await.expect("it is deleted");
+    load.accepted(100).await;
+    let broker = world.broker().await;
+    eventually("the consumer is there again", || async {
+        topology::consumer_info(&broker, topology::GW_WEBHOOK, topology::ROUTER).await.ok()
+    })
+    .await;
+    load.stop().await.check(&mut world).await;
+    world.accept(&Webhook::push(41, 1)).await;
+    checker::settled(&mut world).await;
+    world.ready().await;
+    quiet(&mut world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_routes_that_took_the_place_of_another_is_read_anew() {
+    let mut world = World::start().await;
+    for repository in 1..=20 {
+        world.link(&Link::repository("org_1", &repository.to_string())).await;
+    }
+    let (connection, link) = world.link(&Link::repository("org_1", "41")).await;
+    let mut raw = Raw::connect(&world.nats_url()).await;
+    raw.request("$JS.API.STREAM.DELETE.KV_gw_routes", &json!({})).await.expect("it is deleted");
+    assert_eq!(world.gw(&["topology", "apply"]).await.0, 0);
+    // Fewer writes than the old bucket had, so that its sequences say nothing.
+    let removed = world.api(Method::DELETE, &format!("/connections/{connection}/resources/{link}"), None).await;
+    assert_eq!(removed.status, 200, "{removed:?}");
+    let known = "the router knows that nothing is linked until the routes are made anew";
+    eventually(known, || async { (world.metric("gw_routes").await < 0.5).then_some(()) }).await;
+    world.ready().await;
+    assert_eq!(world.gw(&["routes", "rebuild"]).await.0, 0);
+    eventually("the routes are back", || async { ((world.metric("gw_routes").await - 20.0).abs() < 0.5).then_some(()) }).await;
+    world.accept(&Webhook::push(41, 1)).await;
+    world.stored(topology::GW_PARKED, "gw.parked.>", 1).await;
+    world.accept(&Webhook::push(1, 1)).await;
+    assert_eq!(world.events("org_1", 1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_event_stream_holds_events_back_without_a_storm_and_loses_none() {
+    let mut world = Setup::new().with("GW_MAX_BYTES", "GW_EVENT=16KiB").start().await;
+    checker::link(&mut world).await;
+    let accounts = 60;
+    for account in 0..accounts {
+        world.accept(&Webhook::push(41, account)).await;
+    }
+    let broker = world.broker().await;
+    eventually("the stream is full", || async {
+        let info = topology::stream_info(&broker, topology::GW_EVENT).await.ok()?;
+        (info.state.bytes > 12 << 10).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    quiet(&mut world);
+    let mut grow = world.command(&["topology", "apply"]);
+    grow.env("GW_MAX_BYTES", "GW_EVENT=1GiB");
+    let grown = tokio::task::spawn_blocking(move || grow.output()).await.expect("a thread").expect("gw runs");
+    assert!(grown.status.success(), "{}", String::from_utf8_lossy(&grown.stderr));
+    let events = world.events("org_1", usize::try_from(accounts).expect("a few")).await;
+    assert_eq!(events.len(), usize::try_from(accounts).expect("a few"));
+}
+
+/// Fewer than fifty lines of warnings and errors: each trouble is said when it begins and when it ends.
+fn quiet(world: &mut World) {
+    let log = world.gateway().log();
+    let loud: Vec<&str> = log.lines().filter(|line| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#)).collect();
+    assert!(loud.len() < 50, "{} lines:\n{}", loud.len(), loud[..50].join("\n"));
+}

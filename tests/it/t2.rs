@@ -1,0 +1,10 @@
+//! t2
+mod filters;
+mod links;
+mod outbox;
+mod parking;
+mod postgres;
+mod providers;
+mod releases;
+mod routing;
+mod traffic;

@@ -1,0 +1,3 @@
+//! t4
+mod architecture;
+mod cli;

@@ -1,0 +1,5 @@
+//! The wire contract, held by golden files: a change to one is a visible decision.
+
+mod answers;
+mod golden;
+mod messages;
