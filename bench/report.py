@@ -17,7 +17,7 @@ def show(bench, connections):
         show_edge(results["edge"], connections)
     if "e2e" in results:
         rows = [[sync, *latency(found["latency"]), found["latency"]["max_ms"], *latency(found["answer_latency"]), cores(found)] for sync, found in results["e2e"].items()]
-        table("End to end at 1,000/s (ms): event received, then answer", ["sync", "p50", "p99", "p99.9", "max", "p50", "p99", "p99.9", "cores"], rows)
+        table("End to end at 1,000/s (ms): event received, then answer", ["sync, of", "p50", "p99", "p99.9", "max", "p50", "p99", "p99.9", "cores"], rows)
     if "router" in results:
         rows = [
             [name, found["deliveries"], round(found["seconds"], 1), found["deliveries_per_second"], found["events_per_second"], found["gw"]["most_mb"], cores(found), found["mode"]["mode"]]

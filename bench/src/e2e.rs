@@ -41,6 +41,9 @@ pub(crate) struct E2eArgs {
     warmup: f64,
     #[arg(long, default_value_t = 64)]
     connections: usize,
+    /// Accounts that the webhooks are of; `routes` links them. The router handles those of one account in order.
+    #[arg(long, default_value_t = 64)]
+    accounts: usize,
     /// Processes whose use of the processors is told, `name=pid`.
     #[arg(long)]
     watch: Vec<String>,
@@ -63,11 +66,11 @@ impl Schedule {
 }
 
 pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
-    let sample = Sample::push()?;
     let broker = args.nats.broker().await?;
     let mut reader = Reader::open(&broker, GW_EVENT, &[subject::EVENTS.to_owned()], Start::New, false).await?;
     let mut connections = Vec::with_capacity(args.connections);
-    for _ in 0..args.connections {
+    for number in 0..args.connections {
+        let sample = Sample::push(number % args.accounts.max(1))?;
         connections.push(Connection::open(args.to, &sample, &args.secret).await?);
     }
     let run = rand::random();

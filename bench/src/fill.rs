@@ -1,7 +1,6 @@
 //! Streams and buckets with much in them, made fast: atomic batches, several in flight.
 
 use clap::Args;
-use nats::Bucket;
 use schemas::{
     header::{ACCOUNT, RESOURCE},
     route::{ROUTES, Route},
@@ -13,12 +12,9 @@ use crate::{
     batch::{self, Item},
     broker::NatsArgs,
     error::Error,
-    sample::{Ids, Sample},
+    sample::{self, Ids, Sample},
 };
 
-/// Ids of accounts and repositories begin here.
-const ACCOUNTS: usize = 50_000_000;
-const REPOSITORIES: usize = 600_000_000;
 /// Links that an organisation has.
 const LINKS_PER_ORG: usize = 20;
 
@@ -63,14 +59,14 @@ pub(crate) struct RoutesArgs {
 
 /// Stores deliveries as the edge would have.
 pub(crate) async fn deliveries(args: FillArgs) -> Result<Value, Error> {
-    let sample = args.bytes.map_or_else(Sample::push, Sample::small)?;
+    let sample = args.bytes.map_or_else(|| Sample::push(0), Sample::small)?;
     let message = sample.message()?;
     let mut ids = Ids::new(rand::random(), 0);
     store(&args.nats, args.count, args.pace, |number| {
         let (subject, mut headers) = message.with_id(&ids.next());
-        let account = number % args.accounts.max(1);
-        headers.insert(ACCOUNT, (ACCOUNTS + account).to_string());
-        headers.insert(RESOURCE, (REPOSITORIES + account).to_string());
+        let (account, repository) = sample::account(number % args.accounts.max(1));
+        headers.insert(ACCOUNT, account.to_string());
+        headers.insert(RESOURCE, repository.to_string());
         Ok(Item { subject, headers, body: message.body.clone() })
     })
     .await
@@ -79,23 +75,12 @@ pub(crate) async fn deliveries(args: FillArgs) -> Result<Value, Error> {
 /// Links one repository of each account.
 pub(crate) async fn routes(args: RoutesArgs) -> Result<Value, Error> {
     store(&args.nats, args.count, args.pace, |number| {
-        let route = route(number, (ACCOUNTS + number).to_string(), (REPOSITORIES + number).to_string());
+        let (account, repository) = sample::account(number);
+        let route = route(number, account.to_string(), repository.to_string());
         let body = serde_json::to_vec(&route)?.into();
         Ok(Item { subject: format!("$KV.{ROUTES}.{}", route.key()), headers: async_nats::HeaderMap::new(), body })
     })
     .await
-}
-
-/// Links the sample's repository.
-pub(crate) async fn link(args: NatsArgs) -> Result<Value, Error> {
-    let delivery = Sample::push()?.delivery;
-    let (Some(account), Some(target)) = (delivery.account, delivery.resources.into_iter().next()) else {
-        return Err(Error::Wrong("the sample names no repository".into()));
-    };
-    let route = route(0, account, target);
-    let value = serde_json::to_vec(&route)?.into();
-    let put = Bucket::new(&args.broker().await?, ROUTES).put_newer(&route.key(), route.version, value).await?;
-    Ok(json!({ "put": put }))
 }
 
 /// A link as organisations make them: some with a filter, each for a workspace.

@@ -43,7 +43,7 @@ struct Seen {
 }
 
 pub(crate) async fn run(args: LoadArgs) -> Result<Value, Error> {
-    let sample = Sample::push()?;
+    let sample = Sample::push(0)?;
     let run = rand::random();
     let mut connections = Vec::with_capacity(args.connections);
     for _ in 0..args.connections {

@@ -51,8 +51,6 @@ enum Command {
     Fill(fill::FillArgs),
     /// Put routes into the bucket.
     Routes(fill::RoutesArgs),
-    /// Put the one route that claims the sample.
-    Link(broker::NatsArgs),
     /// Wait until the router has dealt with everything.
     Drain(drain::DrainArgs),
     /// Wait until a stream answers, and tell how much it holds.
@@ -82,7 +80,6 @@ impl Cli {
             Command::E2e(args) => one_thread()?.block_on(e2e::run(args)),
             Command::Fill(args) => threads()?.block_on(fill::deliveries(args)),
             Command::Routes(args) => threads()?.block_on(fill::routes(args)),
-            Command::Link(args) => one_thread()?.block_on(fill::link(args)),
             Command::Drain(args) => one_thread()?.block_on(drain::run(args)),
             Command::Stream(args) => one_thread()?.block_on(drain::stream(args)),
             Command::Purge(args) => one_thread()?.block_on(drain::purge(args)),

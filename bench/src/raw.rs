@@ -40,7 +40,7 @@ pub(crate) struct RawArgs {
 }
 
 pub(crate) async fn run(args: RawArgs) -> Result<Value, Error> {
-    let message = Arc::new(Sample::push()?.message()?);
+    let message = Arc::new(Sample::push(0)?.message()?);
     let client = args.nats.bare().await?;
     let context = async_nats::jetstream::new(client.clone());
     let run = rand::random();

@@ -26,6 +26,15 @@ const EVENT: &str = "push";
 const CORRELATION: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaa";
 const RECEIVED_AT: i64 = 1_767_225_600_000;
 
+/// Ids of the bench's accounts and repositories begin here.
+const ACCOUNTS: usize = 50_000_000;
+const REPOSITORIES: usize = 600_000_000;
+
+/// Account and repository of this number; `fill::routes` links them.
+pub(crate) fn account(number: usize) -> (usize, usize) {
+    (ACCOUNTS + number, REPOSITORIES + number)
+}
+
 /// Ids that no other run of the bench makes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ids {
@@ -64,23 +73,23 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// The push of the provider's samples, cut and filled up to 7 KiB.
-    pub(crate) fn push() -> Result<Self, Error> {
+    /// The push of the provider's samples, of the account of this number, cut and filled up to 7 KiB.
+    pub(crate) fn push(number: usize) -> Result<Self, Error> {
         let provider = provider::find(PROVIDER).ok_or_else(|| missing("provider"))?;
         let found = provider.samples.iter().find(|sample| sample.event == EVENT).ok_or_else(|| missing("sample"))?;
-        Ok(Self::of(provider, fitted(serde_json::from_str(found.body)?, BYTES)?))
+        let mut body: Value = serde_json::from_str(found.body)?;
+        let (account, repository) = account(number);
+        for (pointer, id) in [("/installation/id", account), ("/repository/id", repository)] {
+            *body.pointer_mut(pointer).ok_or_else(|| missing(pointer))? = json!(id);
+        }
+        Ok(Self::of(provider, fitted(body, BYTES)?))
     }
 
-    /// The least that is a delivery of that push's account and repository.
+    /// The least that is a push.
     pub(crate) fn small(bytes: usize) -> Result<Self, Error> {
         let provider = provider::find(PROVIDER).ok_or_else(|| missing("provider"))?;
-        let push = Self::push()?.delivery;
-        let id = |text: Option<&String>| text.and_then(|text| text.parse::<u64>().ok());
-        let body = json!({
-            "ref": "refs/heads/main",
-            "installation": { "id": id(push.account.as_ref()) },
-            "repository": { "id": id(push.resources.first()) },
-        });
+        let (account, repository) = account(0);
+        let body = json!({ "installation": { "id": account }, "repository": { "id": repository } });
         Ok(Self::of(provider, fitted(body, bytes)?))
     }
 
@@ -211,17 +220,19 @@ mod tests {
 
     #[test]
     fn the_webhook_is_seven_kibibytes_of_json_that_names_its_account_and_repository() {
-        let sample = Sample::push().unwrap();
+        let sample = Sample::push(0).unwrap();
         assert_eq!(sample.body.len(), BYTES);
         assert!(serde_json::from_slice::<Value>(&sample.body).unwrap()["commits"].is_array());
-        assert!(sample.delivery.account.is_some() && sample.delivery.resources.len() == 1);
+        let (account, repository) = account(0);
+        assert_eq!(sample.delivery.account, Some(account.to_string()));
+        assert_eq!(sample.delivery.resources, [repository.to_string()]);
         assert_eq!(Sample::small(300).unwrap().body.len(), 300);
         assert_eq!(Sample::small(300).unwrap().delivery.account, sample.delivery.account);
     }
 
     #[test]
     fn the_id_of_a_request_can_be_replaced_in_its_place() {
-        let sample = Sample::push().unwrap();
+        let sample = Sample::push(0).unwrap();
         let (request, at) = sample.request("127.0.0.1", "secret").unwrap();
         assert_eq!(&request[at..at + ID_LENGTH], sample.delivery.id.as_bytes());
         assert_eq!(Ids::new(1, 2).next().len(), ID_LENGTH);
@@ -231,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_message_has_every_header_of_the_gateways() {
-        let sample = Sample::push().unwrap();
+        let sample = Sample::push(0).unwrap();
         let (subject, headers) = sample.message().unwrap().with_id("d-1");
         assert_eq!(subject, "gw.webhook.github.push.d-1");
         assert_eq!(headers.get("Nats-Msg-Id").map(HeaderValue::as_str), Some("github:d-1"));

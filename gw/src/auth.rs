@@ -74,7 +74,9 @@ mod tests {
 
     #[test]
     fn a_key_comes_in_either_header() {
-        let headers = |name: &'static str, value: &'static str| HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))]);
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(header::HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
         assert_eq!(key(&headers("x-api-key", "k")), Some("k"));
         assert_eq!(key(&headers("authorization", "bearer k")), Some("k"));
         assert_eq!(key(&headers("authorization", "Basic k")), None);

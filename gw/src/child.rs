@@ -62,7 +62,13 @@ impl Hold {
     /// Takes it, or none where a server has it.
     fn take(folder: &Path) -> Result<Option<Self>, Error> {
         let failed = |source| Error::DataDir { path: folder.to_owned(), source };
-        let file = fs::File::options().create(true).truncate(false).read(true).write(true).open(folder.join("server.lock")).map_err(failed)?;
+        let file = fs::File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(folder.join("server.lock"))
+            .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -130,13 +136,20 @@ impl Server {
     }
 
     /// Asks it to end and does not wait.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn abandon(mut self) {
+        if self.has_ended() {
+            return;
+        }
         let _gone = Pid::from_raw(self.record.pid).is_none_or(|pid| kill_process(pid, Signal::TERM).is_err());
     }
 
     /// Asks it to end, and ends it if it does not.
     pub(crate) async fn stop(mut self) {
         let Some(pid) = Pid::from_raw(self.record.pid) else { return };
+        // Its number may be another's by now.
+        if self.has_ended() {
+            return;
+        }
         let asked = kill_process(pid, Signal::TERM);
         let deadline = Instant::now() + STOP;
         while asked.is_ok() && Instant::now() < deadline {
@@ -281,7 +294,11 @@ async fn answers(record: &Record) -> bool {
 
 /// The usual port, or a free one where a stranger has it.
 fn free_port(usual: u16) -> u16 {
-    let port = |wanted| TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).and_then(|listener| listener.local_addr()).map(|address| address.port());
+    let port = |wanted| {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+            .and_then(|listener| listener.local_addr())
+            .map(|address| address.port())
+    };
     port(usual).or_else(|_taken| port(0)).unwrap_or(usual)
 }
 

@@ -6,7 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
+    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs,
+    TopologyArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -28,7 +29,8 @@ impl Cli {
 }
 
 fn without_blanks(command: clap::Command) -> clap::Command {
-    let set = command.mut_args(|arg| if arg.get_env().is_some_and(config::is_blank) { arg.env(Resettable::Reset) } else { arg });
+    let set = command
+        .mut_args(|arg| if arg.get_env().is_some_and(config::is_blank) { arg.env(Resettable::Reset) } else { arg });
     set.mut_subcommands(without_blanks)
 }
 

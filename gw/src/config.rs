@@ -11,8 +11,8 @@ pub(crate) mod parse;
 mod providers;
 
 pub(crate) use commands::{
-    ApiArgs, DoctorArgs, LinkAction, LinkArgs, MigrateArgs, RoutesAction, RoutesArgs, SendArgs, StatusArgs, TailArgs, TopologyAction,
-    TopologyArgs,
+    ApiArgs, DoctorArgs, LinkAction, LinkArgs, MigrateArgs, RoutesAction, RoutesArgs, SendArgs, StatusArgs, TailArgs,
+    TopologyAction, TopologyArgs,
 };
 pub(crate) use dev_env::DevEnv;
 pub(crate) use parse::duration;
@@ -153,10 +153,22 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Where webhooks come in.
-    #[arg(long, env = "GW_PUBLIC_ADDR", default_value = "127.0.0.1:4108", value_name = "ADDR", help_heading = "Listeners")]
+    #[arg(
+        long,
+        env = "GW_PUBLIC_ADDR",
+        default_value = "127.0.0.1:4108",
+        value_name = "ADDR",
+        help_heading = "Listeners"
+    )]
     pub(crate) public_addr: SocketAddr,
     /// Where the API, health and metrics are.
-    #[arg(long, env = "GW_API_ADDR", default_value = "127.0.0.1:4110", value_name = "ADDR", help_heading = "Listeners")]
+    #[arg(
+        long,
+        env = "GW_API_ADDR",
+        default_value = "127.0.0.1:4110",
+        value_name = "ADDR",
+        help_heading = "Listeners"
+    )]
     pub(crate) api_addr: SocketAddr,
     /// Keys that may use the API, separated by commas.
     #[arg(long, env = "GW_API_KEYS", hide_env_values = true, value_delimiter = ',', value_name = "KEY,…", value_parser = secret, help_heading = "Listeners")]

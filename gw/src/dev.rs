@@ -122,6 +122,10 @@ impl Dev {
 
     fn guide(&self) -> String {
         let get = |name| self.env.get(name).unwrap_or("-");
+        // dev.env holds the whole address; a password in it is not for the screen.
+        let nats =
+            get("NATS_URL").split(',').map(|url| url.rsplit('@').next().unwrap_or(url).trim_start_matches("nats://"));
+        let nats = nats.map(|host| format!("nats://{host}")).collect::<Vec<_>>().join(",");
         let names: Vec<&str> = provider::ALL.iter().map(|provider| provider.id).collect();
         // As it was called, so that the lines can be typed as they stand.
         let gw = std::env::args().next().unwrap_or_else(|| "gw".to_owned());
@@ -138,7 +142,6 @@ impl Dev {
              \x20 Its first event:\n",
             public = get("GW_PUBLIC_URL"),
             api = get("GW_API_URL"),
-            nats = get("NATS_URL"),
             env = DevEnv::path(&self.data.data_dir).display(),
             events = subject::EVENTS,
             names = names.join(","),
@@ -166,12 +169,23 @@ impl Dev {
     fn tail_args(&self) -> TailArgs {
         let broker = BrokerArgs { nats_url: None, nats_creds: None };
         let org = Some(ORG.to_owned());
-        TailArgs { org, provider: None, since: None, history: false, json: false, count: Some(1), broker, data: self.data.clone() }
+        TailArgs {
+            org,
+            provider: None,
+            since: None,
+            history: false,
+            json: false,
+            count: Some(1),
+            broker,
+            data: self.data.clone(),
+        }
     }
 }
 
 /// The accounts that a provider's samples belong to.
 fn accounts(provider: &Provider) -> BTreeSet<String> {
-    let account = |body: &str| (provider.identify)(&Received { header: &|_| None, body: body.as_bytes(), body_sha256: "" }).account;
+    let account = |body: &str| {
+        (provider.identify)(&Received { header: &|_| None, body: body.as_bytes(), body_sha256: "" }).account
+    };
     provider.samples.iter().filter_map(|sample| account(sample.body)).collect()
 }

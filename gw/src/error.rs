@@ -15,7 +15,9 @@ pub(crate) enum Error {
     DataDirTaken { path: PathBuf },
     #[error("cannot listen on {address}; is it taken? {setting} chooses another")]
     Listen { address: SocketAddr, setting: &'static str, source: io::Error },
-    #[error("no nats-server found: put nats-server 2.15 or newer on PATH or name it with GW_NATS_SERVER, run `make tools`, or set NATS_URL to use a running one")]
+    #[error(
+        "no nats-server found: put nats-server 2.15 or newer on PATH or name it with GW_NATS_SERVER, run `make tools`, or set NATS_URL to use a running one"
+    )]
     NoNatsServer,
     #[error("cannot start {}; GW_NATS_SERVER names another nats-server", path.display())]
     StartNats { path: PathBuf, source: io::Error },
@@ -33,7 +35,9 @@ pub(crate) enum Error {
     Database(#[source] sqlx::Error),
     #[error("cannot bring the database to this version's tables")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    #[error("GW_ENCRYPTION_KEY is set but the vault role does not run here: unset it, so that no other role holds the key")]
+    #[error(
+        "GW_ENCRYPTION_KEY is set but the vault role does not run here: unset it, so that no other role holds the key"
+    )]
     KeyWithoutVault,
     #[error("no NATS_URL is given and no gateway has run in {}: start `gw serve --dev`, or set NATS_URL or GW_DATA_DIR", data_dir.display())]
     NoBroker { data_dir: PathBuf },

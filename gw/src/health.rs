@@ -56,7 +56,11 @@ impl Metrics {
         registry.register("gw_build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("gw_consumer_lag", "Messages a consumer has not been handed yet", Family::clone(&lag));
         registry.register("gw_consumer_in_flight", "Messages handed out and not acknowledged", Family::clone(&pending));
-        registry.register("gw_oldest_pending_age_seconds", "Age of the oldest message that is not dealt with", Family::clone(&age));
+        registry.register(
+            "gw_oldest_pending_age_seconds",
+            "Age of the oldest message that is not dealt with",
+            Family::clone(&age),
+        );
         Self { registry, lag, pending, age }
     }
 }
@@ -73,7 +77,8 @@ pub(crate) fn routes(health: Health) -> Router {
 async fn healthz(State(health): State<Arc<Health>>) -> Response {
     let uptime = health.begun.elapsed().as_secs();
     let version = env!("CARGO_PKG_VERSION");
-    Json(json!({ "status": "ok", "version": version, "instance": health.instance, "instanceUptimeSeconds": uptime })).into_response()
+    Json(json!({ "status": "ok", "version": version, "instance": health.instance, "instanceUptimeSeconds": uptime }))
+        .into_response()
 }
 
 /// Whether it can do its work, and what is in the way.
@@ -109,7 +114,9 @@ impl Health {
         }
         if let Some(settings) = &self.check {
             match timeout(PROBE, topology::diff(&self.broker, settings)).await {
-                Ok(Ok(plans)) => reasons.extend(plans.iter().filter(|plan| !plan.is_empty()).map(|plan| format!("topology: {plan}"))),
+                Ok(Ok(plans)) => {
+                    reasons.extend(plans.iter().filter(|plan| !plan.is_empty()).map(|plan| format!("topology: {plan}")))
+                }
                 Ok(Err(error)) => reasons.push(format!("topology: {error}")),
                 Err(_elapsed) => reasons.push("topology: the broker does not answer".to_owned()),
             }

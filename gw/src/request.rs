@@ -33,7 +33,9 @@ pub(crate) fn wrap(routes: Router, listener: &'static str, random: &Random) -> R
     let context = Context { listener, random: Arc::new(random.clone()) };
     routes
         .fallback(|| async { problem(&Problem::new(404, "not_found", "No such path")) })
-        .method_not_allowed_fallback(|| async { problem(&Problem::new(405, "method_not_allowed", "The path does not take this method")) })
+        .method_not_allowed_fallback(|| async {
+            problem(&Problem::new(405, "method_not_allowed", "The path does not take this method"))
+        })
         .layer(middleware::from_fn_with_state(context, observe))
 }
 

@@ -80,7 +80,9 @@ fn check(args: &ServeArgs) -> Result<(), Error> {
         warn!("the API has no key and refuses every request: set GW_API_KEYS");
     }
     if args.runs(Role::Ingest) && args.providers.configured().is_empty() {
-        warn!("no provider has a secret and every webhook is refused: set GW_GITHUB_WEBHOOK_SECRET or another provider's");
+        warn!(
+            "no provider has a secret and every webhook is refused: set GW_GITHUB_WEBHOOK_SECRET or another provider's"
+        );
     }
     Ok(())
 }
@@ -90,7 +92,8 @@ fn lock(args: &ServeArgs) -> Result<fs::File, Error> {
     let path = args.data.data_dir.clone();
     let data_dir = |source| Error::DataDir { path: path.clone(), source };
     fs::create_dir_all(&path).map_err(data_dir)?;
-    let file = fs::File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(data_dir)?;
+    let file =
+        fs::File::options().create(true).truncate(false).write(true).open(path.join("lock")).map_err(data_dir)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(Error::DataDirTaken { path }),
@@ -166,7 +169,11 @@ async fn gateway(
 }
 
 /// Makes the streams, or finds out whether they are there. Gives what is to be checked later on.
-async fn bring_topology(args: &ServeArgs, broker: &Broker, own_server: bool) -> Result<Option<topology::Settings>, Error> {
+async fn bring_topology(
+    args: &ServeArgs,
+    broker: &Broker,
+    own_server: bool,
+) -> Result<Option<topology::Settings>, Error> {
     let settings = args.streams.settings();
     let mode = args.topology.unwrap_or(if own_server { TopologyMode::Apply } else { TopologyMode::Check });
     match mode {
@@ -185,7 +192,14 @@ async fn bring_topology(args: &ServeArgs, broker: &Broker, own_server: bool) -> 
 }
 
 /// Puts the routes on the two listeners.
-fn listen(args: &ServeArgs, listeners: Listeners, parts: &mut Parts, checked: Option<topology::Settings>, intake: &mut Tasks, work: &mut Tasks) {
+fn listen(
+    args: &ServeArgs,
+    listeners: Listeners,
+    parts: &mut Parts,
+    checked: Option<topology::Settings>,
+    intake: &mut Tasks,
+    work: &mut Tasks,
+) {
     let random = Random::new(rand::random);
     let keys = auth::Keys::new(&args.api_keys);
     let mut api = Router::new();

@@ -21,22 +21,30 @@ pub(crate) async fn open(database: &DatabaseArgs, data: &DataArgs) -> Result<Any
     let url = match &database.database_url {
         Some(url) => url.expose().to_owned(),
         None => {
-            fs::create_dir_all(&data.data_dir).map_err(|source| Error::DataDir { path: data.data_dir.clone(), source })?;
+            fs::create_dir_all(&data.data_dir)
+                .map_err(|source| Error::DataDir { path: data.data_dir.clone(), source })?;
             format!("sqlite://{}?mode=rwc", data.data_dir.join("gw.db").display())
         }
     };
     let sqlite = url.starts_with("sqlite:");
     let options = AnyConnectOptions::from_str(&url).map_err(Error::Database)?.disable_statement_logging();
-    let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).after_connect(move |connection, _| {
-        Box::pin(async move {
-            if sqlite {
-                for pragma in ["pragma busy_timeout = 5000", "pragma journal_mode = wal", "pragma synchronous = full", "pragma foreign_keys = on"] {
-                    sqlx::query(pragma).execute(&mut *connection).await?;
+    let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).after_connect(
+        move |connection, _| {
+            Box::pin(async move {
+                if sqlite {
+                    for pragma in [
+                        "pragma busy_timeout = 5000",
+                        "pragma journal_mode = wal",
+                        "pragma synchronous = full",
+                        "pragma foreign_keys = on",
+                    ] {
+                        sqlx::query(pragma).execute(&mut *connection).await?;
+                    }
                 }
-            }
-            Ok(())
-        })
-    });
+                Ok(())
+            })
+        },
+    );
     pool.connect_with(options).await.map_err(Error::Database)
 }
 

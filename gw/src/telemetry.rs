@@ -65,7 +65,12 @@ where
     if pretty {
         tracing_subscriber::fmt::layer().with_target(false).with_ansi(terminal).boxed()
     } else {
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false).boxed()
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .boxed()
     }
 }
 

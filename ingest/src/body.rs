@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{body::Body, http::{HeaderMap, header::CONTENT_LENGTH}};
+use axum::{
+    body::Body,
+    http::{HeaderMap, header::CONTENT_LENGTH},
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +23,12 @@ pub(crate) struct Held {
 }
 
 /// Room is taken as bytes arrive, not as they are announced: who announces much and sends nothing takes none.
-pub(crate) async fn read(budget: &Arc<Semaphore>, headers: &HeaderMap, body: Body, timeout: Duration) -> Result<Held, Error> {
+pub(crate) async fn read(
+    budget: &Arc<Semaphore>,
+    headers: &HeaderMap,
+    body: Body,
+    timeout: Duration,
+) -> Result<Held, Error> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MAX_BODY) {
         return Err(Error::TooLarge);

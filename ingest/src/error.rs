@@ -79,6 +79,21 @@ impl Error {
         }
     }
 
+    /// Whether the body may not have been read to its end. Then the connection ends with the answer, and a sender that
+    /// is not told would use it for its next webhook.
+    fn leaves_body(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownProvider
+                | Self::BadSignature
+                | Self::TooLarge
+                | Self::SlowBody
+                | Self::BrokenBody
+                | Self::Overloaded
+                | Self::RateLimited { .. }
+        )
+    }
+
     fn answer(&self) -> (StatusCode, Problem, Option<Duration>) {
         let problem = |status: StatusCode, title: &str| (status, Problem::new(status.as_u16(), self.code(), title));
         let soon = Some(Duration::from_secs(5));
@@ -90,9 +105,13 @@ impl Error {
             Self::BrokenBody => (problem(StatusCode::BAD_REQUEST, "The body broke off"), None),
             Self::TooLarge => (problem(StatusCode::PAYLOAD_TOO_LARGE, "The body is larger than 25 MiB"), None),
             Self::SlowBody => (problem(StatusCode::REQUEST_TIMEOUT, "The body took too long"), None),
-            Self::Overloaded => (problem(StatusCode::SERVICE_UNAVAILABLE, "Too many bytes in flight"), Some(Duration::from_secs(1))),
+            Self::Overloaded => {
+                (problem(StatusCode::SERVICE_UNAVAILABLE, "Too many bytes in flight"), Some(Duration::from_secs(1)))
+            }
             Self::RateLimited { after } => (problem(StatusCode::TOO_MANY_REQUESTS, "Rate limit used up"), Some(*after)),
-            Self::NotStored(_) | Self::Broker(_) => (problem(StatusCode::SERVICE_UNAVAILABLE, "Not stored; send it again"), soon),
+            Self::NotStored(_) | Self::Broker(_) => {
+                (problem(StatusCode::SERVICE_UNAVAILABLE, "Not stored; send it again"), soon)
+            }
             Self::InvalidJson => (problem(StatusCode::BAD_REQUEST, "The body is not JSON"), None),
             Self::InvalidBody(errors) => {
                 let (status, problem) = problem(StatusCode::BAD_REQUEST, "Fields are wrong");
@@ -111,6 +130,9 @@ impl IntoResponse for Error {
         let (status, problem, retry) = self.answer();
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        if self.leaves_body() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(after) = retry {
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));

@@ -40,25 +40,27 @@ pub(crate) async fn webhook(
     let Some(configured) = name.ok().and_then(|Path(name)| ingest.0.configured.get(name.as_str())) else {
         return ingest.0.refuse(None, Error::UnknownProvider);
     };
-    match ingest.0.receive(configured, request, begun).await {
+    match ingest.0.receive(configured, request).await {
         Ok((delivery, stored)) => ingest.0.accept(configured.provider.id, &delivery, stored, begun),
         Err(error) => ingest.0.refuse(Some(configured.provider.id), error),
     }
 }
 
 impl Inner {
-    async fn receive(&self, configured: &Configured, request: Request<Body>, begun: Instant) -> Result<(String, Stored), Error> {
+    async fn receive(&self, configured: &Configured, request: Request<Body>) -> Result<(String, Stored), Error> {
         let (head, body) = request.into_parts();
         let claimed = configured.keys.claim(|name| text(&head.headers, name)).ok_or(Error::BadSignature)?;
-        configured.admit()?;
         let held = body::read(&self.budget, &head.headers, body, self.body_timeout).await?;
+        // From here on the broker is waited for: what the sender took for its body is not the broker's.
+        let deadline = Instant::now() + configured.provider.ack_budget;
         let verified = verify(configured, claimed, held.bytes.clone()).await?;
+        // After the signature: nobody else can use up a provider's rate.
+        configured.admit()?;
         self.check_age(configured, &verified)?;
         let ids = head.extensions.get::<RequestIds>();
         let delivery = self.identify(configured, &verified, &head.headers, ids);
         let id = delivery.id.clone();
         let traceparent = text(&head.headers, header::TRACEPARENT);
-        let deadline = begun + configured.provider.ack_budget;
         let stored = self.store(delivery, verified.body().clone(), held, traceparent, deadline).await?;
         Ok((id, stored))
     }
@@ -71,11 +73,18 @@ impl Inner {
 
     /// Reads what the delivery says of itself. What cannot be read is left to the router: a verified delivery is
     /// never refused for its shape.
-    fn identify(&self, configured: &Configured, verified: &Verified, headers: &HeaderMap, ids: Option<&RequestIds>) -> Delivery {
+    fn identify(
+        &self,
+        configured: &Configured,
+        verified: &Verified,
+        headers: &HeaderMap,
+        ids: Option<&RequestIds>,
+    ) -> Delivery {
         let provider = configured.provider;
+        let json = provider.json(text(headers, "content-type"), verified.body());
         let identity = (provider.identify)(&Received {
             header: &|name| text(headers, name),
-            body: unmarked(verified.body()),
+            body: unmarked(&json),
             body_sha256: verified.sha256(),
         });
         Delivery {
@@ -97,7 +106,14 @@ impl Inner {
 
     /// Stores a delivery: the body in the message, or in the object store where it is too large. What takes longer
     /// there than the sender waits is finished all the same, so that the sender's next try finds it.
-    pub(crate) async fn store(&self, mut delivery: Delivery, body: Bytes, held: Held, traceparent: Option<&str>, deadline: Instant) -> Result<Stored, Error> {
+    pub(crate) async fn store(
+        &self,
+        mut delivery: Delivery,
+        body: Bytes,
+        held: Held,
+        traceparent: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Stored, Error> {
         let span = Span::current();
         span.record("provider", &delivery.provider);
         span.record("delivery_id", &delivery.id);
@@ -119,7 +135,8 @@ impl Inner {
         if let Some(traceparent) = traceparent.filter(|traceparent| nats::trace::is_valid(traceparent)) {
             headers.push((header::TRACEPARENT.to_owned(), traceparent.to_owned()));
         }
-        let message = Outgoing { subject: subject::webhook(&delivery), id: delivery.message_id(), headers, payload, once: true };
+        let message =
+            Outgoing { subject: subject::webhook(&delivery), id: delivery.message_id(), headers, payload, once: true };
         let stored = self.publisher.publish(message, deadline).await.map_err(Error::NotStored);
         drop(held);
         stored
@@ -152,7 +169,9 @@ impl Configured {
     fn admit(&self) -> Result<(), Error> {
         use governor::clock::{Clock, DefaultClock};
         let Some(limiter) = &self.limiter else { return Ok(()) };
-        limiter.check().map_err(|until| Error::RateLimited { after: until.wait_time_from(DefaultClock::default().now()) })
+        limiter
+            .check()
+            .map_err(|until| Error::RateLimited { after: until.wait_time_from(DefaultClock::default().now()) })
     }
 }
 

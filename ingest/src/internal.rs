@@ -65,8 +65,10 @@ pub(crate) async fn delivery(
     request: Request<Body>,
 ) -> Response {
     let begun = Instant::now();
-    let Some(provider) = name.ok().and_then(|Path(name)| provider::find(&name)) else { return ingest.0.refuse(None, Error::UnknownProvider) };
-    match ingest.0.receive_internal(provider, &caller, request, begun).await {
+    let Some(provider) = name.ok().and_then(|Path(name)| provider::find(&name)) else {
+        return ingest.0.refuse(None, Error::UnknownProvider);
+    };
+    match ingest.0.receive_internal(provider, &caller, request).await {
         Ok((delivery, stored)) => ingest.0.accept(provider.id, &delivery, stored, begun),
         Err(error) => ingest.0.refuse(Some(provider.id), error),
     }
@@ -78,18 +80,20 @@ impl Inner {
         provider: &'static Provider,
         caller: &Caller,
         request: Request<Body>,
-        begun: Instant,
     ) -> Result<(String, Stored), Error> {
         let (head, body) = request.into_parts();
         let held = body::read(&self.budget, &head.headers, body, self.body_timeout).await?;
         let internal = Form::read(&held.bytes)?.check(&held.bytes).map_err(Error::InvalidBody)?;
-        let deadline = begun + provider.ack_budget;
+        let deadline = Instant::now() + provider.ack_budget;
         let found = tokio::time::timeout_at(deadline, self.connection(provider, caller, &internal.bound)).await;
         let connection = found.map_err(|_elapsed| Error::NotStored(PublishError::Unconfirmed))??;
         let body_sha256 = HEXLOWER.encode(&Sha256::digest(&internal.payload));
         let resources = match internal.resource {
             Some(resource) => vec![resource],
-            None => (provider.identify)(&Received { header: &|_| None, body: &internal.payload, body_sha256: &body_sha256 }).resources,
+            None => {
+                (provider.identify)(&Received { header: &|_| None, body: &internal.payload, body_sha256: &body_sha256 })
+                    .resources
+            }
         };
         let id = bounded(internal.id);
         let delivery = Delivery {

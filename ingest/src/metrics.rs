@@ -49,7 +49,11 @@ impl Metrics {
         registry.register("gw_ingest_accepted", "Deliveries stored", metrics.accepted.clone());
         registry.register("gw_ingest_duplicate", "Deliveries that were stored before", metrics.duplicate.clone());
         registry.register("gw_ingest_rejected", "Requests refused, by reason", metrics.rejected.clone());
-        registry.register("gw_ingest_ack_seconds", "From the request to the broker's confirmation", metrics.ack.clone());
+        registry.register(
+            "gw_ingest_ack_seconds",
+            "From the request to the broker's confirmation",
+            metrics.ack.clone(),
+        );
         metrics
     }
 

@@ -101,7 +101,8 @@ impl Bucket {
         let what = format!("a write of {} {key}", self.name);
         let request = async_nats::Request::new().headers(headers).payload(value);
         let answer = self.broker.request(&what, format!("$KV.{}.{key}", self.name), request).await?;
-        let ack: Ack = serde_json::from_slice(&answer.payload).map_err(|source| Error::Answer { what: what.clone(), source })?;
+        let ack: Ack =
+            serde_json::from_slice(&answer.payload).map_err(|source| Error::Answer { what: what.clone(), source })?;
         ack.error.map_or(Ok(()), |error| Err(error.refused(&what)))
     }
 
@@ -114,10 +115,16 @@ impl Bucket {
             return Ok(None);
         }
         let headers = answer.headers.as_ref();
-        let revision = headers.and_then(|headers| headers.get(header::NATS_SEQUENCE)).and_then(|value| value.as_str().parse().ok());
+        let revision = headers
+            .and_then(|headers| headers.get(header::NATS_SEQUENCE))
+            .and_then(|value| value.as_str().parse().ok());
         let Some(revision) = revision else {
             let description = answer.description.unwrap_or_else(|| "the answer names no revision".to_owned());
-            return Err(Error::Refused { what, code: Code::Other(answer.status.map_or(0, |status| status.as_u16().into())), description });
+            return Err(Error::Refused {
+                what,
+                code: Code::Other(answer.status.map_or(0, |status| status.as_u16().into())),
+                description,
+            });
         };
         Ok(Some(Entry { revision, value: answer.payload }))
     }

@@ -100,7 +100,7 @@ impl Broker {
     }
 
     /// Waits until the connection is lost.
-    pub(crate) async fn lost(&self) {
+    pub async fn lost(&self) {
         let mut connected = self.connected.clone();
         let _closed = connected.wait_for(|connected| !*connected).await.is_err();
     }
@@ -160,7 +160,9 @@ impl Broker {
         let found = self.client.server_info().version;
         let mut numbers = found.split(['.', '-']).map_while(|part| part.parse::<u64>().ok());
         match (numbers.next(), numbers.next()) {
-            (Some(major), Some(minor)) if (major, minor) < NEEDED => Err(Error::ServerTooOld { found, needed: "2.15.0" }),
+            (Some(major), Some(minor)) if (major, minor) < NEEDED => {
+                Err(Error::ServerTooOld { found, needed: "2.15.0" })
+            }
             _ => Ok(()),
         }
     }

@@ -46,6 +46,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Messages with the same lane are handled in their order, one call at a time.
     fn lane(&self, message: &Message) -> u64;
 
+    /// Whether messages can be handled now. While not, none is taken: each time it is handed out counts.
+    fn ready(&self) -> bool {
+        true
+    }
+
     /// One verdict for each message. After a [`Verdict::Retry`] the message and all behind it come again;
     /// `attempt` says how often the first of them was retried before.
     fn handle(&self, messages: Arc<[Message]>, attempt: u32) -> impl Future<Output = Vec<Verdict>> + Send;
@@ -139,7 +144,11 @@ impl Drop for Slot {
 /// Consumes until told to stop; then what is held is dealt with first.
 pub async fn run(consumer: Consumer, handler: Arc<impl Handler>, stop: CancellationToken) {
     let (sender, messages) = tokio::sync::mpsc::channel(consumer.slots.total);
-    let pulling = pull::run(consumer.clone(), sender, stop.clone());
+    let ready = {
+        let handler = handler.clone();
+        move || handler.ready()
+    };
+    let pulling = pull::run(consumer.clone(), sender, stop.clone(), ready);
     let handling = lanes::run(consumer, handler, messages, stop);
     tokio::join!(pulling, handling);
 }

@@ -168,9 +168,10 @@ mod tests {
 
     #[test]
     fn neither_a_line_break_nor_the_brokers_own_headers_pass() {
-        let headers: Headers = [("Gw-Event", "a\r\nNats-TTL: 1s"), ("nats-ttl", "1s"), ("Gw-Org", "o"), ("bad name", "x")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
+        let headers: Headers =
+            [("Gw-Event", "a\r\nNats-TTL: 1s"), ("nats-ttl", "1s"), ("Gw-Org", "o"), ("bad name", "x")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into();
         let map = to_map(&headers);
         assert_eq!(map.len(), 1);
         assert_eq!(map.get("Gw-Org").map(HeaderValue::as_str), Some("o"));

@@ -52,7 +52,11 @@ impl Payloads {
     /// never changes its bytes. What is stored already is not sent again.
     pub async fn put(&self, provider: &str, delivery: &str, sha256: &str, body: &Bytes) -> Result<String, Error> {
         let name = format!("{}/{}/{sha256}", SubjectToken::new(provider), SubjectToken::new(delivery));
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "store", name: name.clone(), source };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload {
+            what: "store",
+            name: name.clone(),
+            source,
+        };
         let store = self.store().await?;
         if store.info(&name).await.is_ok_and(|info| info.size == body.len()) {
             return Ok(name);
@@ -67,7 +71,11 @@ impl Payloads {
 
     /// Reads a body, or none where the store does not hold it, or not as it was stored.
     pub async fn get(&self, name: &str) -> Result<Option<Bytes>, Error> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload { what: "read", name: name.to_owned(), source };
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Payload {
+            what: "read",
+            name: name.to_owned(),
+            source,
+        };
         let store = self.store().await?;
         let mut object = match store.get(name).await {
             Ok(object) => object,

@@ -182,7 +182,11 @@ impl Publisher {
     }
 
     /// Stores messages so that none stands before one that was given earlier. They become one atomic batch.
-    pub async fn publish_in_order(&self, mut messages: Vec<Outgoing>, deadline: Instant) -> Result<Vec<Stored>, PublishError> {
+    pub async fn publish_in_order(
+        &self,
+        mut messages: Vec<Outgoing>,
+        deadline: Instant,
+    ) -> Result<Vec<Stored>, PublishError> {
         for message in &mut messages {
             trace::inject(&mut message.headers);
         }
@@ -225,7 +229,10 @@ impl Publisher {
     }
 }
 
-async fn retry<T, F: Future<Output = Result<T, PublishError>>>(deadline: Instant, attempt: impl Fn() -> F) -> Result<T, PublishError> {
+async fn retry<T, F: Future<Output = Result<T, PublishError>>>(
+    deadline: Instant,
+    attempt: impl Fn() -> F,
+) -> Result<T, PublishError> {
     loop {
         match attempt().await {
             Err(error) if error.is_transient() => {

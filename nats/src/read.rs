@@ -47,8 +47,15 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     /// Opens a reader of a stream's messages that match one of the filters.
-    pub async fn open(broker: &Broker, stream: &str, filters: &[String], start: Start, headers_only: bool) -> Result<Self, Error> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: stream.to_owned(), source };
+    pub async fn open(
+        broker: &Broker,
+        stream: &str,
+        filters: &[String],
+        start: Start,
+        headers_only: bool,
+    ) -> Result<Self, Error> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: stream.to_owned(), source };
         let context = broker.jetstream();
         let handle = context.get_stream_no_info(stream).await.map_err(|error| failed(Box::new(error)))?;
         let mut config = pull::OrderedConfig {
@@ -76,7 +83,8 @@ impl Reader {
     /// The next message, however long it takes.
     pub async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.clone(), source };
+            let failed =
+                |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.clone(), source };
             match self.messages.next().await {
                 Some(Ok(message)) => {
                     if let Some(message) = Message::consumed(message.message) {
@@ -118,7 +126,8 @@ fn policy(start: Start) -> DeliverPolicy {
         Start::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
         Start::LastPerSubject => DeliverPolicy::LastPerSubject,
         Start::Since(millis) => DeliverPolicy::ByStartTime {
-            start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
         },
     }
 }
@@ -144,11 +153,24 @@ async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Re
     let headers = answer.headers.map(from_map).unwrap_or_default();
     let Some(subject) = first(&headers, "Nats-Subject").map(str::to_owned) else {
         let description = answer.description.unwrap_or_else(|| "the answer names no subject".to_owned());
-        return Err(Error::Refused { what, code: Code::Other(answer.status.map_or(0, |status| status.as_u16().into())), description });
+        return Err(Error::Refused {
+            what,
+            code: Code::Other(answer.status.map_or(0, |status| status.as_u16().into())),
+            description,
+        });
     };
     let sequence = first(&headers, "Nats-Sequence").and_then(|sequence| sequence.parse().ok()).unwrap_or_default();
     let stored_at = first(&headers, "Nats-Time-Stamp").and_then(schemas::instant::parse).unwrap_or_default();
-    Ok(Some(Message { subject, headers, payload: answer.payload, sequence, delivered: 1, pending: 0, stored_at, reply: String::new() }))
+    Ok(Some(Message {
+        subject,
+        headers,
+        payload: answer.payload,
+        sequence,
+        delivered: 1,
+        pending: 0,
+        stored_at,
+        reply: String::new(),
+    }))
 }
 
 /// Removes one message from a stream. That it is gone already is no error.
@@ -158,7 +180,9 @@ pub async fn delete(broker: &Broker, stream: &str, sequence: u64) -> Result<(), 
         seq: u64,
         no_erase: bool,
     }
-    let deleted = broker.api::<serde_json::Value>(&format!("STREAM.MSG.DELETE.{stream}"), &Delete { seq: sequence, no_erase: true }).await;
+    let deleted = broker
+        .api::<serde_json::Value>(&format!("STREAM.MSG.DELETE.{stream}"), &Delete { seq: sequence, no_erase: true })
+        .await;
     match deleted {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.code(), Some(Code::NoMessage | Code::Other(10043 | 10057))) => Ok(()),

@@ -86,9 +86,16 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
             compression: Some(Compression::S2),
             duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
             max_consumers: 5_000,
-            ..base(settings, GW_EVENT, "Deliveries resolved to one organisation and normalised", &[subject::EVENTS, subject::HISTORY_EVENTS])
+            ..base(
+                settings,
+                GW_EVENT,
+                "Deliveries resolved to one organisation and normalised",
+                &[subject::EVENTS, subject::HISTORY_EVENTS],
+            )
         }),
         only(stream::Config {
+            // Full, it gives up its oldest: else what nobody claims would stop everybody.
+            discard: DiscardPolicy::Old,
             compression: Some(Compression::S2),
             max_age: 30 * DAY,
             duplicate_window: DUPLICATE_WINDOW,
@@ -98,7 +105,12 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
         only(stream::Config {
             discard: DiscardPolicy::Old,
             max_bytes: settings.bytes(GW_OUTCOME, GIB),
-            ..base(settings, GW_OUTCOME, "What became of a delivery, where it was not simply an event", &[subject::OUTCOMES])
+            ..base(
+                settings,
+                GW_OUTCOME,
+                "What became of a delivery, where it was not simply an event",
+                &[subject::OUTCOMES],
+            )
         }),
         only(stream::Config {
             max_age: 30 * DAY,
@@ -107,6 +119,7 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
             ..base(settings, GW_CONNECTION, "What happened to connections and links", &[subject::CONNECTIONS])
         }),
         only(stream::Config {
+            discard: DiscardPolicy::Old,
             compression: Some(Compression::S2),
             max_age: 30 * DAY,
             max_bytes: settings.bytes(GW_DLQ, 2 * GIB),
@@ -131,7 +144,12 @@ fn webhooks(settings: &Settings) -> StreamSpec {
         deny_delete: true,
         duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
         max_consumers: 100,
-        ..base(settings, GW_WEBHOOK, "Deliveries as they came in: the source of truth", &[subject::WEBHOOKS, subject::HISTORY_WEBHOOKS])
+        ..base(
+            settings,
+            GW_WEBHOOK,
+            "Deliveries as they came in: the source of truth",
+            &[subject::WEBHOOKS, subject::HISTORY_WEBHOOKS],
+        )
     };
     let consumers = vec![
         consumer(ROUTER, "Resolves live deliveries to events", subject::WEBHOOKS),
@@ -227,7 +245,10 @@ pub async fn apply(broker: &Broker, settings: &Settings, force: bool) -> Result<
         let name = &plan.spec.config.name;
         let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Apply { stream: name.clone(), source };
         if plan.missing || !plan.differences.is_empty() {
-            context.create_or_update_stream(plan.spec.config.clone()).await.map_err(|error| refused(Box::new(error)))?;
+            context
+                .create_or_update_stream(plan.spec.config.clone())
+                .await
+                .map_err(|error| refused(Box::new(error)))?;
         }
         for consumer in &plan.consumers {
             context
@@ -278,11 +299,19 @@ pub fn made(info: &stream::Info) -> i64 {
 }
 
 /// A consumer's state.
-pub async fn consumer_info(broker: &Broker, stream: &str, consumer: &str) -> Result<async_nats::jetstream::consumer::Info, Error> {
+pub async fn consumer_info(
+    broker: &Broker,
+    stream: &str,
+    consumer: &str,
+) -> Result<async_nats::jetstream::consumer::Info, Error> {
     broker.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &serde_json::Map::new()).await
 }
 
-async fn consumer_config(broker: &Broker, stream: &str, consumer: &str) -> Result<Option<async_nats::jetstream::consumer::Config>, Error> {
+async fn consumer_config(
+    broker: &Broker,
+    stream: &str,
+    consumer: &str,
+) -> Result<Option<async_nats::jetstream::consumer::Config>, Error> {
     match consumer_info(broker, stream, consumer).await {
         Ok(info) => Ok(Some(info.config)),
         Err(error) if error.code() == Some(Code::ConsumerNotFound) => Ok(None),

@@ -12,6 +12,7 @@ use nats::{
 };
 use prometheus_client::registry::Registry;
 use schemas::ambient::Clock;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 mod complaint;
@@ -29,6 +30,8 @@ use mirror::Routes;
 
 /// Deliveries held at once.
 const SLOTS: usize = 2_000;
+/// Large bodies in memory at once.
+const LARGE: usize = 4;
 
 /// What the router needs of the rest.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ struct Inner {
     payloads: Payloads,
     routes: Routes,
     metrics: Metrics,
+    /// Room for large bodies.
+    large: Semaphore,
     retries: Complaint,
 }
 
@@ -68,7 +73,14 @@ impl Router {
         let payloads = Payloads::new(&deps.broker);
         let routes = Routes::default();
         let metrics = Metrics::new(registry);
-        Self(Arc::new(Inner { deps, payloads, routes, metrics, retries: Complaint::default() }))
+        Self(Arc::new(Inner {
+            deps,
+            payloads,
+            routes,
+            metrics,
+            retries: Complaint::default(),
+            large: Semaphore::new(LARGE),
+        }))
     }
 
     /// Why deliveries are not routed now, if they are not.

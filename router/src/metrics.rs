@@ -37,8 +37,16 @@ impl Metrics {
             fresh: Gauge::default(),
         };
         registry.register("gw_route_events", "Events published", metrics.events.clone());
-        registry.register("gw_route_filtered", "Organisations whose filters admitted nothing", metrics.filtered.clone());
-        registry.register("gw_route_unresolved", "Deliveries parked because no link claims them", metrics.unresolved.clone());
+        registry.register(
+            "gw_route_filtered",
+            "Organisations whose filters admitted nothing",
+            metrics.filtered.clone(),
+        );
+        registry.register(
+            "gw_route_unresolved",
+            "Deliveries parked because no link claims them",
+            metrics.unresolved.clone(),
+        );
         registry.register("gw_route_unreadable", "Deliveries that cannot be read", metrics.unreadable.clone());
         registry.register("gw_route_released", "Parked deliveries released", metrics.released.clone());
         registry.register("gw_route_redelivered", "Deliveries handed out again", metrics.redelivered.clone());

@@ -27,6 +27,8 @@ const CATCH_UP: Duration = Duration::from_millis(5);
 /// Routing stops when that could not be confirmed for this long.
 const STALE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(500);
+/// Away for longer than this, everything is read anew.
+const AWAY: Duration = Duration::from_secs(1800);
 /// A reader that says nothing for this long is looked at.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -116,7 +118,11 @@ impl Routes {
                         self.wake.notify_one();
                     }
                 }
-                Err(error) => warn!(key, %error, "routes.unreadable"),
+                Err(error) => {
+                    // Of the link only this is known: it is not as it was.
+                    self.write().remove(key);
+                    warn!(key, %error, "routes.unreadable");
+                }
             }
         }
         self.revision.fetch_max(message.sequence, Ordering::AcqRel);
@@ -151,6 +157,10 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
         warn!("routes.replaced: this is not the bucket that was read, or an older state of it");
         routes.forget();
     }
+    // A removal is kept for a day at most: who was away for long may have missed one.
+    if routes.confirmed().is_some_and(|confirmed| confirmed.elapsed() > AWAY) {
+        routes.forget();
+    }
     routes.made.store(topology::made(&info), Ordering::Release);
     let start = match routes.revision() {
         0 => Start::LastPerSubject,
@@ -171,6 +181,8 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
         let message = tokio::select! {
             () = routes.other.notified() => return Err(Error::Read { stream, source: "it is another bucket now".into() }),
             message = reader.next_within(SILENCE) => message?,
+            // What the reader reads from may have gone with the server: it would be silent for long.
+            () = inner.deps.broker.lost() => return Err(Error::Disconnected { what: stream }),
         };
         let Some(message) = message else {
             // Nothing came, although the bucket is ahead: this reader does not read any more.

@@ -46,7 +46,12 @@ struct Filtered<'a> {
 }
 
 impl Inner {
-    pub(crate) async fn record_filtered(&self, read: &Read, resolution: &Resolution, deadline: Instant) -> Result<(), PublishError> {
+    pub(crate) async fn record_filtered(
+        &self,
+        read: &Read,
+        resolution: &Resolution,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
         if resolution.filtered.is_empty() {
             return Ok(());
         }
@@ -63,18 +68,38 @@ impl Inner {
         self.say(self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Parked), deadline).await
     }
 
-    pub(crate) async fn record_released(&self, read: &Read, resolution: &Resolution, deadline: Instant) -> Result<(), PublishError> {
+    pub(crate) async fn record_released(
+        &self,
+        read: &Read,
+        resolution: &Resolution,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Released);
         self.say(Outcome { events: resolution.admitted.len(), ..outcome }, deadline).await
     }
 
-    pub(crate) async fn record_dead(&self, provider: &str, delivery: &str, sequence: u64, deadline: Instant) -> Result<(), PublishError> {
+    pub(crate) async fn record_dead(
+        &self,
+        provider: &str,
+        delivery: &str,
+        sequence: u64,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
         self.say(self.outcome(provider, delivery, sequence, Kind::Dead), deadline).await
     }
 
     fn outcome<'a>(&self, provider: &'a str, delivery_id: &'a str, sequence: u64, outcome: Kind) -> Outcome<'a> {
         let (route_revision, decided_at) = (self.routes.revision(), self.deps.clock.now());
-        Outcome { provider, delivery_id, sequence, outcome, events: 0, filtered: Vec::new(), route_revision, decided_at }
+        Outcome {
+            provider,
+            delivery_id,
+            sequence,
+            outcome,
+            events: 0,
+            filtered: Vec::new(),
+            route_revision,
+            decided_at,
+        }
     }
 
     async fn say(&self, outcome: Outcome<'_>, deadline: Instant) -> Result<(), PublishError> {

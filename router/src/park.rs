@@ -59,12 +59,17 @@ impl Inner {
 
     /// Looks through what is parked of a provider and releases what a link claims, in order.
     async fn release(&self, provider: &str) -> Result<usize, Failure> {
-        let mut reader = Reader::open(&self.deps.broker, GW_PARKED, &[subject::parked_of(provider)], Start::First, true).await?;
+        let mut reader =
+            Reader::open(&self.deps.broker, GW_PARKED, &[subject::parked_of(provider)], Start::First, true).await?;
         let mut left = reader.waiting();
         let mut released = 0;
         let mut run = Vec::with_capacity(RUN);
         while left > 0 {
-            let Some(message) = reader.next_within(NEXT).await? else { return Err("reading what is parked took too long".into()) };
+            let Some(message) = reader.next_within(NEXT).await? else {
+                // The rest is gone already, or slow; what was found is not given up for it.
+                released += self.release_run(&run).await?;
+                return Ok(released);
+            };
             left = message.pending;
             if Delivery::from_headers(&message.headers).is_ok_and(|delivery| self.may_claim(&delivery)) {
                 run.push(message.sequence);
@@ -82,19 +87,21 @@ impl Inner {
     }
 
     async fn release_run(&self, sequences: &[u64]) -> Result<usize, Failure> {
-        let read = join_all(sequences.iter().map(|sequence| self.read_parked(*sequence))).await;
+        if let Some(why) = self.routes.unready() {
+            return Err(why.into());
+        }
         let mut deliveries: Vec<(Read, Resolution)> = Vec::new();
         let mut events = Vec::new();
         let mut released = Vec::new();
-        for (sequence, read) in sequences.iter().zip(read) {
-            let Some((read, traceparent)) = read? else { continue };
+        for sequence in sequences {
+            let Some((read, traceparent)) = self.read_parked(*sequence).await? else { continue };
             let resolution = self.resolve(&read);
             if resolution.is_empty() {
                 continue;
             }
             events.extend(self.events(&read, &resolution, traceparent.as_deref()).await?);
             released.push(*sequence);
-            deliveries.push((read, resolution));
+            deliveries.push((read.shed(), resolution));
         }
         self.publish(&deliveries, events).await?;
         let deadline = Instant::now() + PATIENCE;
@@ -147,7 +154,8 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
             providers.extend(provider::ALL.iter().map(|provider| provider.id.to_owned()));
         }
         for provider in providers {
-            match inner.release(&provider).await {
+            let Some(release) = stop.run_until_cancelled(inner.release(&provider)).await else { return };
+            match release {
                 Ok(0) => {}
                 Ok(released) => {
                     inner.metrics.released(released);

@@ -7,10 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nats::{
-    Message, Outgoing, PublishError, Verdict,
-    consume::Handler,
-};
+use nats::{Message, Outgoing, PublishError, Verdict, consume::Handler};
 use schemas::{cause::Chain, header};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
@@ -25,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a lane waits before it tries again.
 const PAUSE: Duration = Duration::from_millis(250);
 /// How often a payload is asked for before its lane goes on without it.
-const ATTEMPTS: u32 = 20;
+const ATTEMPTS: u32 = 1_200;
 /// The most that goes into one batch of events.
 const BATCH: usize = 400;
 const BATCH_BYTES: usize = 3 << 20;
@@ -35,9 +32,16 @@ impl Handler for Inner {
     fn lane(&self, message: &Message) -> u64 {
         let mut lane = DefaultHasher::new();
         message.header(header::PROVIDER).hash(&mut lane);
-        let own = message.header(header::ACCOUNT).or_else(|| message.header(header::RESOURCE)).or_else(|| message.header(header::DELIVERY));
+        let own = message
+            .header(header::ACCOUNT)
+            .or_else(|| message.header(header::RESOURCE))
+            .or_else(|| message.header(header::DELIVERY));
         own.hash(&mut lane);
         lane.finish()
+    }
+
+    fn ready(&self) -> bool {
+        self.routes.unready().is_none()
     }
 
     async fn handle(&self, messages: Arc<[Message]>, attempt: u32) -> Vec<Verdict> {
@@ -49,7 +53,7 @@ impl Handler for Inner {
         for message in messages.iter() {
             match self.prepare(message).instrument(span(message)).await {
                 Ok(Prepared::Events { read, resolution, events }) => {
-                    batch.add(*read, resolution, events);
+                    batch.add(read.shed(), resolution, events);
                     if batch.is_full() && self.flush(&mut batch, &mut verdicts).await.is_err() {
                         break;
                     }
@@ -60,10 +64,23 @@ impl Handler for Inner {
                     }
                     verdicts.push(verdict);
                 }
+                Ok(Prepared::Unclaimed(read)) => {
+                    // What stands before it goes first: parking may find a link and publish at once.
+                    if self.flush(&mut batch, &mut verdicts).await.is_err() {
+                        break;
+                    }
+                    match self.park(message, &read).await {
+                        Ok(verdict) => verdicts.push(verdict),
+                        Err(error) => {
+                            self.complain(&*error, message.sequence);
+                            break;
+                        }
+                    }
+                }
                 Err(error) => {
                     self.complain(&*error, message.sequence);
                     let hopeless = verdicts.is_empty() && batch.deliveries.is_empty() && attempt >= ATTEMPTS;
-                    if hopeless && matches!(error.downcast_ref(), Some(nats::Error::Payload { .. })) {
+                    if hopeless && matches!(error.downcast_ref(), Some(nats::Error::Payload { what: "read", .. })) {
                         verdicts.push(Verdict::Dead { reason: "payload-unavailable", detail: error.to_string() });
                     }
                     break;
@@ -81,13 +98,19 @@ impl Handler for Inner {
 /// The part of a delivery's trace that is ours.
 fn span(message: &Message) -> Span {
     let text = |name| message.header(name).unwrap_or_default();
-    let span = info_span!("route", otel.kind = "consumer", provider = text(header::PROVIDER), delivery_id = text(header::DELIVERY));
+    let span = info_span!(
+        "route",
+        otel.kind = "consumer",
+        provider = text(header::PROVIDER),
+        delivery_id = text(header::DELIVERY)
+    );
     nats::trace::adopt(&span, message.header(header::TRACEPARENT));
     span
 }
 
 enum Prepared {
     Events { read: Box<Read>, resolution: Resolution, events: Vec<Outgoing> },
+    Unclaimed(Box<Read>),
     Settled(Verdict),
 }
 
@@ -115,6 +138,8 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Inner {
     async fn prepare(&self, message: &Message) -> Result<Prepared, Failure> {
+        // A few large bodies in memory at a time, whatever many lanes there are.
+        let _room = if Read::is_large(message) { Some(self.large.acquire().await?) } else { None };
         let read = match Read::of(message, &self.payloads).await {
             Ok(read) => read,
             Err(Unread::Later(error)) => return Err(error.into()),
@@ -122,7 +147,7 @@ impl Inner {
         };
         let resolution = self.resolve(&read);
         if resolution.is_empty() {
-            return self.park(message, &read).await.map(Prepared::Settled);
+            return Ok(Prepared::Unclaimed(Box::new(read)));
         }
         let events = self.events(&read, &resolution, message.header(header::TRACEPARENT)).await?;
         Ok(Prepared::Events { read: Box::new(read), resolution, events })
@@ -139,7 +164,12 @@ impl Inner {
         read.resolve(&claims)
     }
 
-    pub(crate) async fn events(&self, read: &Read, resolution: &Resolution, traceparent: Option<&str>) -> Result<Vec<Outgoing>, nats::Error> {
+    pub(crate) async fn events(
+        &self,
+        read: &Read,
+        resolution: &Resolution,
+        traceparent: Option<&str>,
+    ) -> Result<Vec<Outgoing>, nats::Error> {
         let events = resolution.admitted.iter().map(|(org, links)| read.event(org, links, &self.payloads, traceparent));
         join_all(events).await.into_iter().collect()
     }
@@ -168,13 +198,19 @@ impl Inner {
         Ok(())
     }
 
-    pub(crate) async fn publish(&self, deliveries: &[(Read, Resolution)], events: Vec<Outgoing>) -> Result<(), PublishError> {
+    pub(crate) async fn publish(
+        &self,
+        deliveries: &[(Read, Resolution)],
+        events: Vec<Outgoing>,
+    ) -> Result<(), PublishError> {
         let deadline = Instant::now() + PATIENCE;
         let mut events = events.into_iter().peekable();
         while events.peek().is_some() {
             let mut part = Vec::new();
             let mut bytes = 0;
-            while let Some(event) = events.next_if(|event| part.len() < BATCH && (bytes == 0 || bytes + event.payload.len() <= BATCH_BYTES)) {
+            while let Some(event) =
+                events.next_if(|event| part.len() < BATCH && (bytes == 0 || bytes + event.payload.len() <= BATCH_BYTES))
+            {
                 bytes += event.payload.len();
                 part.push(event);
             }

@@ -7,8 +7,8 @@ use std::{
 
 use schemas::{
     Delivery, Level,
-    filter,
     event_type::TypeKey,
+    filter,
     provider::Provider,
     route::{Route, target_key},
     token::key_segment,

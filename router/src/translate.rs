@@ -1,6 +1,10 @@
 //! Makes the event of an organisation from a delivery and the links that admit it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use nats::{Error, Message, Outgoing, Payloads};
@@ -52,14 +56,35 @@ pub(crate) enum Unread {
 }
 
 impl Read {
+    /// Whether the body is better read off the runtime's threads, a few at a time.
+    pub(crate) fn is_large(message: &Message) -> bool {
+        message.payload.len() > SMALL || message.header(header::PAYLOAD_REF).is_some()
+    }
+
+    /// The same without what only its events needed.
+    pub(crate) fn shed(self) -> Self {
+        Self { body: Bytes::new(), payload: RawValue::NULL.to_owned(), normalised: None, ..self }
+    }
+
     pub(crate) async fn of(message: &Message, payloads: &Payloads) -> Result<Self, Unread> {
         let never = |detail: &str| Unread::Never(detail.to_owned());
-        let delivery = Delivery::from_headers(&message.headers).map_err(|malformed| Unread::Never(malformed.to_string()))?;
+        let delivery =
+            Delivery::from_headers(&message.headers).map_err(|malformed| Unread::Never(malformed.to_string()))?;
         let provider = provider::find(&delivery.provider).ok_or_else(|| never("the provider is unknown"))?;
         let event_type = delivery.event.clone().ok_or_else(|| never("the delivery has no event type"))?;
         let body = match &delivery.payload_ref {
             None => message.payload.clone(),
-            Some(name) => payloads.get(name).await.map_err(Unread::Later)?.ok_or_else(|| never("the payload object is gone"))?,
+            Some(name) => match payloads.get(name).await.map_err(Unread::Later)? {
+                Some(body) => body,
+                // A replica that lags may not have it yet.
+                None => {
+                    return Err(Unread::Later(Error::Payload {
+                        what: "read",
+                        name: name.clone(),
+                        source: "the store does not hold it".into(),
+                    }));
+                }
+            },
         };
         let sequence = match message.header(header::SEQUENCE) {
             Some(sequence) => sequence.parse().map_err(|_| never("header Gw-Sequence is not a number"))?,
@@ -69,32 +94,51 @@ impl Read {
         let read = move || {
             let read = Self::new(delivery, provider, event_type, body, sequence)?;
             match read.extracted > limit {
-                true => Err(Unread::Never(format!("its event takes {} bytes without the payload, and {limit} is the most", read.extracted))),
+                true => Err(Unread::Never(format!(
+                    "its event takes {} bytes without the payload, and {limit} is the most",
+                    read.extracted
+                ))),
                 false => Ok(read),
             }
         };
-        if message.payload.len() <= SMALL && message.header(header::PAYLOAD_REF).is_none() {
-            return read();
+        if !Self::is_large(message) {
+            // As below, where a thread of its own catches it.
+            return catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(never("reading the payload failed")));
         }
         tokio::task::spawn_blocking(read).await.unwrap_or_else(|_| Err(never("reading the payload failed")))
     }
 
-    fn new(mut delivery: Delivery, provider: &'static Provider, event_type: String, body: Bytes, sequence: u64) -> Result<Self, Unread> {
-        let content_type = delivery.kept.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
+    fn new(
+        mut delivery: Delivery,
+        provider: &'static Provider,
+        event_type: String,
+        body: Bytes,
+        sequence: u64,
+    ) -> Result<Self, Unread> {
+        let content_type =
+            delivery.kept.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
         let json = provider.json(content_type, &body);
-        let text = std::str::from_utf8(&json).map_err(|error| Unread::Never(format!("the body is not UTF-8: {error}")))?;
+        let text =
+            std::str::from_utf8(&json).map_err(|error| Unread::Never(format!("the body is not UTF-8: {error}")))?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let value: Value = serde_json::from_str(text).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
         if !value.is_object() {
             return Err(Unread::Never("the body is not a JSON object".to_owned()));
         }
-        let payload = RawValue::from_string(text.to_owned()).map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
+        let payload = RawValue::from_string(text.to_owned())
+            .map_err(|error| Unread::Never(format!("the body is not JSON: {error}")))?;
         if delivery.may_name_more() {
             let received = Received { header: &|_| None, body: text.as_bytes(), body_sha256: &delivery.body_sha256 };
             delivery.resources = (provider.identify)(&received).resources;
         }
         let key = (provider.type_of)(&event_type, &value);
-        let context = Context { provider: provider.id, delivery: &delivery.id, event: &event_type, received_at: delivery.received_at };
+        let context = Context {
+            provider: provider.id,
+            delivery: &delivery.id,
+            event: &event_type,
+            received_at: delivery.received_at,
+        };
         let normalised = (provider.normalise)(context, &value);
         let weight = provider.event_type(&key).map(|known| known.weight);
         let significance = significance::score(weight, normalised.as_ref());
@@ -122,7 +166,13 @@ impl Read {
     }
 
     /// The message that an organisation's subscribers get.
-    pub(crate) async fn event(&self, org: &str, links: &[Arc<Link>], payloads: &Payloads, traceparent: Option<&str>) -> Result<Outgoing, Error> {
+    pub(crate) async fn event(
+        &self,
+        org: &str,
+        links: &[Arc<Link>],
+        payloads: &Payloads,
+        traceparent: Option<&str>,
+    ) -> Result<Outgoing, Error> {
         let reference = match &self.delivery.payload_ref {
             Some(reference) => Some(reference.clone()),
             None if self.payload.get().len() + ENVELOPE.max(self.extracted) > payloads.inline_limit() => {
@@ -134,7 +184,8 @@ impl Read {
         let mut connections: Vec<String> = links.iter().map(|link| link.connection.to_string()).collect();
         connections.sort();
         connections.dedup();
-        let mut workspaces: Vec<String> = links.iter().filter_map(|link| link.workspace.as_deref().map(str::to_owned)).collect();
+        let mut workspaces: Vec<String> =
+            links.iter().filter_map(|link| link.workspace.as_deref().map(str::to_owned)).collect();
         workspaces.sort();
         workspaces.dedup();
         let event = Event {
@@ -160,7 +211,8 @@ impl Read {
         if let Some(traceparent) = traceparent {
             headers.push((header::TRACEPARENT.to_owned(), traceparent.to_owned()));
         }
-        let payload = serde_json::to_vec(&event).map_err(|source| Error::Answer { what: "an event".to_owned(), source })?;
+        let payload =
+            serde_json::to_vec(&event).map_err(|source| Error::Answer { what: "an event".to_owned(), source })?;
         let subject = subject::event(self.delivery.origin, org, self.provider.id, &self.key, &id);
         Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true })
     }

@@ -86,9 +86,9 @@ impl Load {
         while let Some(ended) = self.tasks.join_next().await {
             ended.expect("a sender does not panic");
         }
-        let wrong = std::mem::take(&mut *self.shared.wrong.lock().unwrap());
+        let wrong = std::mem::take(&mut *self.shared.wrong.lock().expect("no sender panicked"));
         assert!(wrong.is_empty(), "{} wrong answers, the first: {}", wrong.len(), wrong[0]);
-        Posted(std::mem::take(&mut *self.shared.sent.lock().unwrap()))
+        Posted(std::mem::take(&mut *self.shared.sent.lock().expect("no sender panicked")))
     }
 }
 
@@ -105,7 +105,7 @@ async fn send(sender: u64, shared: Arc<Shared>, target: watch::Receiver<String>)
         let repository = [ONE, BOTH, NOBODY][(number % 3) as usize];
         // One account a sender, so that there are several lanes.
         let webhook = Webhook::push_numbered(repository, 1000 + sender, number);
-        shared.sent.lock().unwrap().insert(webhook.delivery(), (repository, false));
+        shared.sent.lock().expect("no sender panicked").insert(webhook.delivery(), (repository, false));
         for _ in 0..TRIES {
             let url = format!("{}/webhooks/github", *target.borrow());
             let mut request = http.post(url).body(webhook.body.clone());
@@ -115,11 +115,15 @@ async fn send(sender: u64, shared: Arc<Shared>, target: watch::Receiver<String>)
             match request.send().await.map(|response| response.status().as_u16()) {
                 Ok(200) => {
                     shared.accepted.fetch_add(1, Ordering::Relaxed);
-                    shared.sent.lock().unwrap().insert(webhook.delivery(), (repository, true));
+                    shared.sent.lock().expect("no sender panicked").insert(webhook.delivery(), (repository, true));
                     break;
                 }
                 Ok(503) | Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-                Ok(status) => shared.wrong.lock().unwrap().push(format!("{status} for {}", webhook.delivery())),
+                Ok(status) => shared
+                    .wrong
+                    .lock()
+                    .expect("no sender panicked")
+                    .push(format!("{status} for {}", webhook.delivery())),
             }
         }
     }
@@ -135,7 +139,8 @@ impl Posted {
             assert_eq!(*count, 1, "{delivery} is stored {count} times");
             assert!(self.0.contains_key(delivery), "{delivery} was never sent");
         }
-        let lost: Vec<_> = self.0.iter().filter(|(delivery, (_, accepted))| *accepted && !stored.contains_key(*delivery)).collect();
+        let lost: Vec<_> =
+            self.0.iter().filter(|(delivery, (_, accepted))| *accepted && !stored.contains_key(*delivery)).collect();
         assert!(lost.is_empty(), "{} acknowledged and not stored: {:?}", lost.len(), lost[0]);
         let parked = deliveries(world, topology::GW_PARKED, "gw.parked.>").await;
         let events = events(world).await;
@@ -151,7 +156,8 @@ impl Posted {
             let times = parked.get(delivery).copied().unwrap_or_default();
             assert_eq!(times, usize::from(expected.is_empty()), "{delivery} of repository {repository} is parked");
         }
-        let unfounded: BTreeSet<_> = events.keys().chain(parked.keys()).filter(|delivery| !stored.contains_key(*delivery)).collect();
+        let unfounded: BTreeSet<_> =
+            events.keys().chain(parked.keys()).filter(|delivery| !stored.contains_key(*delivery)).collect();
         assert!(unfounded.is_empty(), "events or parked deliveries without a stored delivery: {unfounded:?}");
         assert!(world.messages(topology::GW_DLQ, "gw.dlq.>").await.is_empty(), "dead letters");
         assert!(self.0.len() > 100, "the load was none: {}", self.0.len());

@@ -31,13 +31,25 @@ struct Script {
 
 impl Script {
     fn seen(&self, lane: &str) -> Vec<String> {
-        self.seen.lock().unwrap().iter().filter(|(of, _)| of == lane).map(|(_, body)| body.clone()).collect()
+        self.seen
+            .lock()
+            .expect("nobody panicked with it")
+            .iter()
+            .filter(|(of, _)| of == lane)
+            .map(|(_, body)| body.clone())
+            .collect()
     }
 
     async fn one(&self, message: &Message) -> Option<Verdict> {
         let body = String::from_utf8_lossy(&message.payload).into_owned();
-        self.seen.lock().unwrap().push((lane_of(message).to_owned(), body.clone()));
-        let tries = *self.tries.lock().unwrap().entry(message.sequence).and_modify(|tries| *tries += 1).or_insert(1);
+        self.seen.lock().expect("nobody panicked with it").push((lane_of(message).to_owned(), body.clone()));
+        let tries = *self
+            .tries
+            .lock()
+            .expect("nobody panicked with it")
+            .entry(message.sequence)
+            .and_modify(|tries| *tries += 1)
+            .or_insert(1);
         match body.split(' ').next() {
             Some("never") => None,
             Some("panic") => panic!("as told"),
@@ -114,7 +126,13 @@ impl Ground {
 
     async fn publish(&self, lane: &str, body: &str) {
         let id = format!("{:x}", rand::random::<u64>());
-        let message = Outgoing { subject: format!("t.{lane}"), id, headers: Vec::new(), payload: body.to_owned().into(), once: false };
+        let message = Outgoing {
+            subject: format!("t.{lane}"),
+            id,
+            headers: Vec::new(),
+            payload: body.to_owned().into(),
+            once: false,
+        };
         self.publisher.publish(message, Instant::now() + Duration::from_secs(5)).await.expect("it is stored");
     }
 
@@ -197,7 +215,10 @@ async fn a_loop_that_is_told_to_stop_finishes_what_it_holds_first() {
     for lane in ["a", "b", "c"] {
         ground.publish(lane, "slow").await;
     }
-    eventually("all are in hand", || async { (ground.script.seen.lock().unwrap().len() == 3).then_some(()) }).await;
+    eventually("all are in hand", || async {
+        (ground.script.seen.lock().expect("nobody panicked with it").len() == 3).then_some(())
+    })
+    .await;
     ground.stop.cancel();
     let Ground { script, running, broker, world, .. } = ground;
     tokio::time::timeout(Duration::from_secs(5), running).await.expect("it ends").expect("well");
@@ -212,7 +233,7 @@ async fn a_loop_that_is_told_to_stop_leaves_to_the_broker_what_does_not_succeed(
     let ground = Ground::start().await;
     ground.publish("a", "later").await;
     eventually("it is in hand", || async { (!ground.script.seen("a").is_empty()).then_some(()) }).await;
-    ground.script.tries.lock().unwrap().clear();
+    ground.script.tries.lock().expect("nobody panicked with it").clear();
     ground.stop.cancel();
     tokio::time::timeout(Duration::from_secs(2), ground.running).await.expect("it ends").expect("well");
 }

@@ -40,13 +40,8 @@ async fn killing_the_broker_loses_nothing(publish: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killing_the_broker_under_load_loses_nothing_that_was_acknowledged_when_batching() {
-    killing_the_broker_loses_nothing("batch").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killing_the_broker_under_load_loses_nothing_that_was_acknowledged_when_pipelining() {
-    killing_the_broker_loses_nothing("pipeline").await;
+async fn killing_the_broker_under_load_loses_nothing_that_was_acknowledged() {
+    tokio::join!(killing_the_broker_loses_nothing("batch"), killing_the_broker_loses_nothing("pipeline"));
 }
 
 async fn killing_the_gateway_loses_nothing(publish: &str) {
@@ -65,13 +60,8 @@ async fn killing_the_gateway_loses_nothing(publish: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killing_the_gateway_under_load_loses_nothing_when_batching_and_its_server_is_adopted() {
-    killing_the_gateway_loses_nothing("batch").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn killing_the_gateway_under_load_loses_nothing_when_pipelining_and_its_server_is_adopted() {
-    killing_the_gateway_loses_nothing("pipeline").await;
+async fn killing_the_gateway_under_load_loses_nothing_and_its_server_is_adopted() {
+    tokio::join!(killing_the_gateway_loses_nothing("batch"), killing_the_gateway_loses_nothing("pipeline"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,13 +96,8 @@ async fn a_broker_that_hangs_loses_nothing(publish: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_hangs_for_seconds_loses_nothing_when_batching() {
-    a_broker_that_hangs_loses_nothing("batch").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_broker_that_hangs_for_seconds_loses_nothing_when_pipelining() {
-    a_broker_that_hangs_loses_nothing("pipeline").await;
+async fn a_broker_that_hangs_for_seconds_loses_nothing() {
+    tokio::join!(a_broker_that_hangs_loses_nothing("batch"), a_broker_that_hangs_loses_nothing("pipeline"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +108,8 @@ async fn a_broker_that_is_away_for_seconds_is_no_storm_in_the_log() {
     // It cannot come back for five seconds: a stranger has its port as soon as it is gone.
     let port: u16 = world.nats_url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     world.kill_nats();
-    let stranger = eventually("the port is free", || async { std::net::TcpListener::bind(("127.0.0.1", port)).ok() }).await;
+    let stranger =
+        eventually("the port is free", || async { std::net::TcpListener::bind(("127.0.0.1", port)).ok() }).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     drop(stranger);
     load.accepted(150).await;
@@ -168,7 +154,10 @@ async fn a_bucket_of_routes_that_took_the_place_of_another_is_read_anew() {
     eventually(known, || async { (world.metric("gw_routes").await < 0.5).then_some(()) }).await;
     world.ready().await;
     assert_eq!(world.gw(&["routes", "rebuild"]).await.0, 0);
-    eventually("the routes are back", || async { ((world.metric("gw_routes").await - 20.0).abs() < 0.5).then_some(()) }).await;
+    eventually("the routes are back", || async {
+        ((world.metric("gw_routes").await - 20.0).abs() < 0.5).then_some(())
+    })
+    .await;
     world.accept(&Webhook::push(41, 1)).await;
     world.stored(topology::GW_PARKED, "gw.parked.>", 1).await;
     world.accept(&Webhook::push(1, 1)).await;
@@ -202,6 +191,7 @@ async fn a_full_event_stream_holds_events_back_without_a_storm_and_loses_none() 
 /// Fewer than fifty lines of warnings and errors: each trouble is said when it begins and when it ends.
 fn quiet(world: &mut World) {
     let log = world.gateway().log();
-    let loud: Vec<&str> = log.lines().filter(|line| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#)).collect();
+    let loud: Vec<&str> =
+        log.lines().filter(|line| line.contains(r#""level":"WARN""#) || line.contains(r#""level":"ERROR""#)).collect();
     assert!(loud.len() < 50, "{} lines:\n{}", loud.len(), loud[..50].join("\n"));
 }

@@ -2,6 +2,7 @@
 
 use std::{
     os::unix::fs::PermissionsExt,
+    path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
     time::Duration,
@@ -23,7 +24,10 @@ async fn health_tells_the_instance_and_how_long_it_lives() {
     let first = world.get("/healthz").await;
     assert_eq!((first.status, first.body["status"].as_str()), (200, Some("ok")));
     assert!(first.body["instance"].as_str().is_some_and(|instance| instance.starts_with("gw-")), "{:?}", first.body);
-    eventually("the uptime grows", || async { (world.get("/healthz").await.body["instanceUptimeSeconds"].as_u64() >= Some(1)).then_some(()) }).await;
+    eventually("the uptime grows", || async {
+        (world.get("/healthz").await.body["instanceUptimeSeconds"].as_u64() >= Some(1)).then_some(())
+    })
+    .await;
     world.stop_gateway();
     world.start_gateway();
     let second = world.get("/healthz").await;
@@ -49,8 +53,12 @@ async fn readiness_names_a_broker_that_hangs_or_is_gone_and_recovers() {
     world.ready().await;
     let port: u16 = world.nats_url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     world.kill_nats();
-    let stranger = eventually("the port is free", || async { std::net::TcpListener::bind(("127.0.0.1", port)).ok() }).await;
-    eventually("it says so", || async { (reason(world.get("/readyz").await) == "broker: not connected").then_some(()) }).await;
+    let stranger =
+        eventually("the port is free", || async { std::net::TcpListener::bind(("127.0.0.1", port)).ok() }).await;
+    eventually("it says so", || async {
+        (reason(world.get("/readyz").await) == "broker: not connected").then_some(())
+    })
+    .await;
     drop(stranger);
     world.ready().await;
 }
@@ -99,7 +107,7 @@ async fn collector() -> (String, Arc<Mutex<Vec<u8>>>) {
             tokio::spawn(async move {
                 let mut bytes = vec![0; 65536];
                 while let Ok(read @ 1..) = stream.read(&mut bytes).await {
-                    all.lock().unwrap().extend_from_slice(&bytes[..read]);
+                    all.lock().expect("nobody panicked with it").extend_from_slice(&bytes[..read]);
                     // The end of a request is not looked for: an answer too many does no harm.
                     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -124,15 +132,34 @@ async fn one_trace_joins_the_senders_request_with_the_routers_work() {
     let events = world.stored(nats::topology::GW_EVENT, "gw.event.org_1.>", 1).await;
     let traceparent = events[0].header("traceparent").expect("a trace context");
     assert!(traceparent.contains(TRACE), "{traceparent}");
-    let id: Vec<u8> = (0..TRACE.len()).step_by(2).map(|at| u8::from_str_radix(&TRACE[at..at + 2], 16).expect("hex")).collect();
+    let id: Vec<u8> =
+        (0..TRACE.len()).step_by(2).map(|at| u8::from_str_radix(&TRACE[at..at + 2], 16).expect("hex")).collect();
     // Loosely decoded: a span's name follows its trace id, its span id and its parent.
     eventually("both spans are sent", || async {
-        let bytes = heard.lock().unwrap().clone();
-        let spans: Vec<&[u8]> = bytes.windows(16).enumerate().filter(|(_, window)| *window == id).map(|(at, _)| &bytes[at..bytes.len().min(at + 80)]).collect();
+        let bytes = heard.lock().expect("nobody panicked with it").clone();
+        let spans: Vec<&[u8]> = bytes
+            .windows(16)
+            .enumerate()
+            .filter(|(_, window)| *window == id)
+            .map(|(at, _)| &bytes[at..bytes.len().min(at + 80)])
+            .collect();
         let named = |name: &[u8]| spans.iter().any(|span| span.windows(name.len()).any(|window| window == name));
         (named(b"request") && named(b"route")).then_some(())
     })
     .await;
+}
+
+/// Ends the server of the development gateway, should the test fail before that did.
+struct Leftover(PathBuf);
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        let record = std::fs::read(self.0.join("nats/server.json")).ok();
+        let record = record.and_then(|record| serde_json::from_slice::<serde_json::Value>(&record).ok());
+        if let Some(pid) = record.and_then(|record| i32::try_from(record["pid"].as_i64()?).ok()) {
+            kill(pid, Signal::KILL);
+        }
+    }
 }
 
 /// `gw serve --dev` without any secret or key.
@@ -154,6 +181,7 @@ async fn a_development_gateway_prints_its_guide_shows_a_first_event_and_keeps_it
     if !world.owns_broker() {
         return tests::skip("--dev", "the broker is shared");
     }
+    let _leftover = Leftover(world.folder().join("dev"));
     let env = world.folder().join("dev/dev.env");
     let mut kept = Vec::new();
     for start in 0..2 {
@@ -170,7 +198,8 @@ async fn a_development_gateway_prints_its_guide_shows_a_first_event_and_keeps_it
         .await;
         let text = std::fs::read_to_string(&env).expect("dev.env");
         assert_eq!(std::fs::metadata(&env).expect("dev.env").permissions().mode() & 0o777, 0o600);
-        let secrets: Vec<String> = text.lines().filter(|line| line.contains("SECRET") || line.contains("KEY")).map(str::to_owned).collect();
+        let secrets: Vec<String> =
+            text.lines().filter(|line| line.contains("SECRET") || line.contains("KEY")).map(str::to_owned).collect();
         assert_eq!(secrets.len(), schemas::provider::ALL.len() + 1, "{text}");
         for secret in &secrets {
             let value = secret.split_once('=').expect("a pair").1;
@@ -178,7 +207,8 @@ async fn a_development_gateway_prints_its_guide_shows_a_first_event_and_keeps_it
         }
         let key = secrets.iter().find_map(|line| line.strip_prefix("GW_API_KEY=")).expect("a key");
         let http = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let request = http.request(Method::GET, format!("{}/connections?orgId=org_demo", gateway.api)).header("x-api-key", key);
+        let request =
+            http.request(Method::GET, format!("{}/connections?orgId=org_demo", gateway.api)).header("x-api-key", key);
         assert_eq!(request.send().await.expect("an answer").status().as_u16(), 200);
         kept.push(secrets);
         assert_eq!(gateway.stop().code(), Some(0));

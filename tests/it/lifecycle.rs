@@ -22,7 +22,8 @@ impl Upload {
     async fn begin(world: &mut World, webhook: &Webhook) -> Self {
         let host = world.gateway().public.clone().expect("a public listener").replace("http://", "");
         let mut stream = TcpStream::connect(&host).await.expect("it listens");
-        let mut head = format!("POST /webhooks/github HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n", webhook.body.len());
+        let mut head =
+            format!("POST /webhooks/github HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n", webhook.body.len());
         for (name, value) in &webhook.headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -56,7 +57,11 @@ pub(crate) fn servers(folder: &Path) -> Vec<i32> {
     let store = folder.join("data/nats/store").display().to_string();
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.split('\0').any(|part| part == store))).collect()
+    pids.filter(|pid| {
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| line.split('\0').any(|part| part == store))
+    })
+    .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +101,8 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(ended(&mut world).await.code(), Some(130));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     if world.owns_broker() {
-        eventually("its server ends too", || std::future::ready(servers(world.folder()).is_empty().then_some(()))).await;
+        eventually("its server ends too", || std::future::ready(servers(world.folder()).is_empty().then_some(())))
+            .await;
     }
 }
 

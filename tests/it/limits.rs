@@ -52,7 +52,7 @@ async fn bodies_beyond_the_common_room_are_refused_until_there_is_room() {
     })
     .await;
     check(&refused, 503, "overloaded");
-    check(&world.post(&Webhook::new("github", "push", vec![b' '; 2 << 20])).await, 503, "overloaded");
+    check(&world.post(&Webhook::new("github", "push", vec![b' '; 1_100_000])).await, 503, "overloaded");
     // What is announced and not sent takes no room, and a small body passes beside a large one.
     let _idle = begun(&world, 900 * 1024, 0).await;
     world.accept(&Webhook::push(42, 1)).await;
@@ -61,6 +61,23 @@ async fn bodies_beyond_the_common_room_are_refused_until_there_is_room() {
     // Refused, and forgotten: nothing of it takes room.
     for _ in 0..20 {
         assert_eq!(world.post(&small).await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_refused_before_its_body_was_read_is_told_that_the_connection_ends() {
+    let world = Setup::new().with("GW_MAX_INFLIGHT_BYTES", "64KiB").start().await;
+    let large = Webhook::new("github", "push", vec![b' '; 200_000]);
+    let unsigned = large.clone().without("x-hub-signature-256");
+    let unknown = Webhook { provider: "bitbucket".to_owned(), ..large.clone() };
+    for round in 0..20 {
+        for (refused, status) in [(&large, 503), (&unsigned, 401), (&unknown, 404)] {
+            let answer = world.post(refused).await;
+            assert_eq!((answer.status, answer.headers["connection"].as_str()), (status, "close"));
+            // The next one, of the same sender, does not meet its end.
+            let next = world.accept(&Webhook::push_numbered(42, 1, round)).await;
+            assert_eq!(next.headers.get("connection"), None);
+        }
     }
 }
 
@@ -216,7 +233,7 @@ async fn no_secret_or_key_is_in_any_log_or_answer() {
         webhook.clone().with("x-hub-signature-256", SECRET),
         webhook.clone().signed_with(PREVIOUS),
         Webhook { body: Vec::new(), ..webhook.clone() },
-        Webhook { body: vec![b'x'; 2 << 20], ..webhook.clone() },
+        Webhook { body: vec![b'x'; 1_100_000], ..webhook.clone() },
         Webhook::new("linear", "", "not json"),
         Webhook::new("linear", "", r#"{"webhookTimestamp":1}"#),
         Webhook::sample("sentry", "issue"),

@@ -86,9 +86,7 @@ enum Forbidden {
 async fn what_a_role_does_not_need_is_refused() {
     use Forbidden::{Ask, Publish, Subscribe};
     let server = server().await;
-    let consumer = |stream: &str, name: &str| {
-        json!({ "stream_name": stream, "config": { "durable_name": name, "ack_policy": "explicit", "deliver_subject": "_INBOX_ingest.x" } })
-    };
+    let consumer = |stream: &str, name: &str| json!({ "stream_name": stream, "config": { "durable_name": name, "ack_policy": "explicit", "deliver_subject": "_INBOX_ingest.x" } });
     let stream = || json!({ "name": "MINE", "subjects": ["mine.>"], "storage": "file" });
     let mut admin = Raw::connect(&server.url(login("admin"))).await;
     for name in ["GW_WEBHOOK", "GW_EVENT"] {

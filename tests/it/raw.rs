@@ -98,7 +98,10 @@ impl Raw {
                     let length = number(words.last().expect("a length"));
                     let headers = if kind == "HMSG" { number(words[words.len() - 2]) } else { 0 };
                     let mut bytes = vec![0; length + 2];
-                    tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut bytes)).await.expect("in time").expect("a message");
+                    tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut bytes))
+                        .await
+                        .expect("in time")
+                        .expect("a message");
                     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                     let head = text(&bytes[..headers]);
                     if head.starts_with("NATS/1.0 503") {

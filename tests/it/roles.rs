@@ -19,10 +19,16 @@ pub(crate) struct Roles {
 
 impl Roles {
     /// Starts them on a server: as which user, where there are users. The streams are made first, by the admin.
-    pub(crate) async fn start(server: &Server, login: fn(&'static str) -> Option<(&'static str, &'static str)>) -> Self {
+    pub(crate) async fn start(
+        server: &Server,
+        login: fn(&'static str) -> Option<(&'static str, &'static str)>,
+    ) -> Self {
         let url = server.url(login("admin"));
         let start = |role: &'static str| {
-            let setup = Setup::new().with("GW_ROLE", role).with("GW_TOPOLOGY", "check").with("NATS_URL", server.url(login(role)));
+            let setup = Setup::new()
+                .with("GW_ROLE", role)
+                .with("GW_TOPOLOGY", "check")
+                .with("NATS_URL", server.url(login(role)));
             setup.start_on(&url)
         };
         let vault = start("vault");
@@ -43,7 +49,10 @@ impl Roles {
     async fn link(&self, repository: u64) -> (String, String) {
         let known = self.router.metric("gw_routes").await;
         let adopt = json!({ "provider": "github", "externalId": "1", "orgId": "org_1" });
-        let connection = self.vault.api(Method::POST, "/connections", Some(adopt)).await.body["id"].as_str().expect("an id").to_owned();
+        let connection = self.vault.api(Method::POST, "/connections", Some(adopt)).await.body["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned();
         let body = json!({ "kind": "repository", "providerResourceId": repository.to_string() });
         let linked = self.vault.api(Method::POST, &format!("/connections/{connection}/resources"), Some(body)).await;
         assert_eq!(linked.status, 200, "{linked:?}");
@@ -53,7 +62,8 @@ impl Roles {
 
     async fn knows(&self, routes: f64) {
         let what = format!("the router knows {routes} routes");
-        eventually(&what, || async { ((self.router.metric("gw_routes").await - routes).abs() < 0.5).then_some(()) }).await;
+        eventually(&what, || async { ((self.router.metric("gw_routes").await - routes).abs() < 0.5).then_some(()) })
+            .await;
     }
 
     async fn event(&mut self, webhook: &Webhook, of: usize) -> Value {
@@ -89,7 +99,8 @@ impl Roles {
             (info.state.messages == 0).then_some(())
         })
         .await;
-        let removed = self.vault.api(Method::DELETE, &format!("/connections/{connection}/resources/{link}"), None).await;
+        let removed =
+            self.vault.api(Method::DELETE, &format!("/connections/{connection}/resources/{link}"), None).await;
         assert_eq!(removed.status, 200, "{removed:?}");
         self.knows(1.0).await;
         self.ingest.accept(&Webhook::push(77, 1)).await;
@@ -139,7 +150,8 @@ fn large(repository: u64) -> Webhook {
 }
 
 async fn connect(url: &str) -> Broker {
-    let config = nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "admin".to_owned(), wait: false };
+    let config =
+        nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "admin".to_owned(), wait: false };
     Broker::connect(&config).await.expect("a broker")
 }
 

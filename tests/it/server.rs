@@ -68,7 +68,8 @@ pub(crate) fn test(conf: &str, env: &[(String, String)]) -> (bool, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path: PathBuf = folder.path().join("nats.conf");
     fs::write(&path, conf).expect("a file");
-    let output = Command::new(nats_server()).arg("-t").arg("-c").arg(&path).envs(env.iter().cloned()).output().expect("it runs");
+    let output =
+        Command::new(nats_server()).arg("-t").arg("-c").arg(&path).envs(env.iter().cloned()).output().expect("it runs");
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 

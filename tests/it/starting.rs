@@ -14,7 +14,8 @@ use crate::lifecycle::servers;
 
 /// Runs `gw serve` that must fail, and gives its exit code and what it said.
 async fn refused(command: &mut Command) -> (i32, String) {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("gw starts");
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("gw starts");
     let status = eventually("it ends", || std::future::ready(child.try_wait().expect("a child"))).await;
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().expect("standard error"), &mut said).expect("text");
@@ -79,7 +80,8 @@ async fn the_encryption_key_is_refused_where_the_vault_does_not_run() {
     let world = World::start().await;
     for role in ["ingest", "router", "ingest,router"] {
         let mut command = serve(&world, "key");
-        let (code, said) = refused(command.env("GW_ROLE", role).env("GW_ENCRYPTION_KEY", "a-secret-key-of-32-characters...")).await;
+        let (code, said) =
+            refused(command.env("GW_ROLE", role).env("GW_ENCRYPTION_KEY", "a-secret-key-of-32-characters...")).await;
         assert_eq!(code, 64, "{role}");
         assert!(said.contains("GW_ENCRYPTION_KEY") && !said.contains("a-secret-key"), "{said}");
     }

@@ -10,7 +10,8 @@ use crate::raw::Raw;
 
 async fn run(command: Command) -> (i32, String, String) {
     let mut command = command;
-    let Output { status, stdout, stderr } = tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("gw runs");
+    let Output { status, stdout, stderr } =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("gw runs");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (status.code().unwrap_or(-1), text(stdout), text(stderr))
 }
@@ -50,7 +51,9 @@ async fn applying_twice_does_nothing_and_what_is_shown_is_what_is_there() {
     let mut raw = Raw::connect(&world.nats_url()).await;
     for wanted in &shown {
         let found = config(&mut raw, wanted["stream"]["name"].as_str().expect("a name")).await;
-        for name in ["subjects", "max_age", "max_bytes", "description", "compression", "discard", "storage", "duplicate_window"] {
+        for name in
+            ["subjects", "max_age", "max_bytes", "description", "compression", "discard", "storage", "duplicate_window"]
+        {
             // The server leaves out what is at its default.
             if !wanted["stream"][name].is_null() && !found[name].is_null() {
                 assert_eq!(found[name], wanted["stream"][name], "{name} of {}", found["name"]);
@@ -68,7 +71,10 @@ async fn a_retention_shrinks_only_by_force_and_grows_freely() {
     let day = 86_400_000_000_000_u64;
     let (code, said, _) = with(&world, &["topology", "diff"], "GW_RETENTION", "1d").await;
     assert_eq!(code, 1);
-    assert!(said.contains("~ GW_WEBHOOK") && said.contains("max_age: 604800s -> 86400s") && said.contains("--force"), "{said}");
+    assert!(
+        said.contains("~ GW_WEBHOOK") && said.contains("max_age: 604800s -> 86400s") && said.contains("--force"),
+        "{said}"
+    );
     let (code, _, said) = with(&world, &["topology", "apply"], "GW_RETENTION", "1d").await;
     assert_eq!(code, 1);
     for part in [GW_WEBHOOK, "max_age", "604800s", "86400s", "--force"] {

@@ -46,7 +46,9 @@ async fn find() -> (Isolation, Option<Container>) {
         return (Isolation::Shared(url), None);
     }
     if !engine_answers() {
-        SAID.get_or_init(|| crate::skip("nats-server in a container", "no container engine answers; the local nats-server is used"));
+        SAID.get_or_init(|| {
+            crate::skip("nats-server in a container", "no container engine answers; the local nats-server is used")
+        });
         return (Isolation::OwnServer, None);
     }
     let image = GenericImage::new(IMAGE.0, IMAGE.1)

@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt, core::WaitFor, runners::AsyncRunner};
 
-use crate::{broker::engine_answers, eventually, kill, skip};
+use crate::{broker::engine_answers, eventually, kill, process::inherited, skip};
 
 /// A PostgreSQL that ends with the test.
 pub struct Postgres {
@@ -63,7 +63,10 @@ async fn container() -> Postgres {
         .expect("the container starts");
     let host = running.get_host().await.expect("a host");
     let port = running.get_host_port_ipv4(5432).await.expect("a port");
-    Postgres { url: format!("postgres://postgres@{host}:{port}/postgres"), _ground: Ground::Container { _running: Box::new(running) } }
+    Postgres {
+        url: format!("postgres://postgres@{host}:{port}/postgres"),
+        _ground: Ground::Container { _running: Box::new(running) },
+    }
 }
 
 async fn cluster(binaries: &Path) -> Postgres {
@@ -91,7 +94,10 @@ async fn cluster(binaries: &Path) -> Postgres {
     run(as_user("pg_ctl").arg("-D").arg(&data).arg("-l").arg(&log).arg("-o").arg(options).args(["-w", "start"]));
     let address = ("127.0.0.1", port);
     eventually("PostgreSQL listens", || async move { tokio::net::TcpStream::connect(address).await.ok() }).await;
-    Postgres { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), _ground: Ground::Cluster { _cluster: Cluster { folder } } }
+    Postgres {
+        url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+        _ground: Ground::Cluster { _cluster: Cluster { folder } },
+    }
 }
 
 impl Drop for Cluster {
@@ -112,7 +118,7 @@ impl Drop for Cluster {
 
 /// Where initdb and pg_ctl are: on PATH, or where Debian puts them.
 fn binaries() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = inherited("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
     let mut versions: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();

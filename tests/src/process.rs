@@ -20,8 +20,18 @@ pub fn gw_binary() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let folder = test.parent().and_then(Path::parent).expect("the target folder");
     let binary = folder.join("gw");
-    assert!(binary.is_file(), "{} is not there: run the suite with `make test`, or `cargo build -p gw` first", binary.display());
+    assert!(
+        binary.is_file(),
+        "{} is not there: run the suite with `make test`, or `cargo build -p gw` first",
+        binary.display()
+    );
     binary
+}
+
+/// A variable of the environment that the suite itself runs in.
+#[expect(clippy::disallowed_methods, reason = "the suite is chosen by its environment")]
+pub(crate) fn inherited(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
 }
 
 /// Sends a signal to a process that this run started.
@@ -51,7 +61,12 @@ impl Gateway {
         loop {
             if let Some(ready) = line(log, "gateway.ready") {
                 let url = |name: &str| ready[name].as_str().map(|address| format!("http://{address}"));
-                return Self { child, log: log.to_owned(), public: url("public"), api: url("api").expect("an API listener") };
+                return Self {
+                    child,
+                    log: log.to_owned(),
+                    public: url("public"),
+                    api: url("api").expect("an API listener"),
+                };
             }
             let ended = child.try_wait().expect("a child");
             assert!(ended.is_none(), "gw serve ended with {ended:?}:\n{}", tail(log));

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     broker::{self, Isolation, Turn},
     eventually, gw_binary, kill,
-    process::Gateway,
+    process::{Gateway, inherited},
     webhook::Webhook,
 };
 
@@ -111,7 +111,7 @@ impl World {
         let mut command = Command::new(gw_binary());
         command.args(arguments).current_dir(self.folder()).env_clear();
         for name in ["PATH", "HOME", "LLVM_PROFILE_FILE"] {
-            if let Some(value) = std::env::var_os(name) {
+            if let Some(value) = inherited(name) {
                 command.env(name, value);
             }
         }
@@ -220,14 +220,17 @@ impl World {
     }
 
     fn request(&self, webhook: &Webhook) -> reqwest::RequestBuilder {
-        let request = self.http.post(format!("{}/webhooks/{}", self.public_url(), webhook.provider)).body(webhook.body.clone());
+        let request =
+            self.http.post(format!("{}/webhooks/{}", self.public_url(), webhook.provider)).body(webhook.body.clone());
         webhook.headers.iter().fold(request, |request, (name, value)| request.header(name, value))
     }
 
     /// Sends any request, to whichever listener the URL names, with header values of any bytes.
     pub async fn send(&self, method: Method, url: &str, headers: &[(&str, &[u8])], body: impl Into<Vec<u8>>) -> Answer {
         let request = self.http.request(method, url).body(body.into());
-        answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await.expect("an answer")
+        answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)))
+            .await
+            .expect("an answer")
     }
 
     /// `http://127.0.0.1:…` of the public listener.
@@ -301,7 +304,8 @@ impl World {
         }
         let linked = self.api(Method::POST, &format!("/connections/{id}/resources"), Some(body)).await;
         assert_eq!(linked.status, 200, "{linked:?}");
-        eventually("the router knows the link", || async { (self.metric("gw_routes").await > known).then_some(()) }).await;
+        eventually("the router knows the link", || async { (self.metric("gw_routes").await > known).then_some(()) })
+            .await;
         (id, linked.body["resource"]["id"].as_str().expect("an id").to_owned())
     }
 
@@ -327,7 +331,8 @@ impl Drop for World {
 
 /// A connection to a broker.
 pub(crate) async fn connect(url: &str) -> Broker {
-    let config = nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "tests".to_owned(), wait: false };
+    let config =
+        nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "tests".to_owned(), wait: false };
     Broker::connect(&config).await.expect("a broker")
 }
 
@@ -350,7 +355,8 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Err
     let response = request.send().await?;
     let status = response.status().as_u16();
     let headers = response.headers().iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().to_owned())).collect();
     let body = response.bytes().await?;
     Ok(Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
 }
@@ -359,7 +365,10 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Answer, reqwest::Err
 #[must_use]
 pub fn nats_server() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
-    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = inherited("PATH").unwrap_or_default();
     let folders = std::iter::once(root.join(".tools")).chain(std::env::split_paths(&path).collect::<Vec<_>>());
-    folders.map(|folder| folder.join("nats-server")).find(|file| file.is_file()).expect("nats-server: run `make tools` first")
+    folders
+        .map(|folder| folder.join("nats-server"))
+        .find(|file| file.is_file())
+        .expect("nats-server: run `make tools` first")
 }

@@ -112,7 +112,10 @@ pub(crate) async fn run(vault: &Vault, strangers: Strangers) -> Result<Report, E
 
     let left = states.len() + routes.len();
     if strangers == Strangers::KeepIfNothingIsOurs && report.connections == 0 && left > 0 {
-        warn!(left, "the broker holds routes and the database none: is DATABASE_URL right? `gw routes rebuild` removes them");
+        warn!(
+            left,
+            "the broker holds routes and the database none: is DATABASE_URL right? `gw routes rebuild` removes them"
+        );
         return Ok(report);
     }
     for (bucket, keys) in

@@ -1,6 +1,10 @@
 //! `dev.env`: what `gw serve --dev` chose, so that other commands find it by themselves.
 
-use std::{collections::BTreeMap, fs, io, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use schemas::secret::Secret;
 

@@ -65,7 +65,10 @@ impl Args for ProviderArgs {
                 .num_args(1)
                 .value_parser(secret)
                 .help_heading(HEADING)
-                .help(format!("The secret {} signs with, then maybe the one before; without it the provider is off", provider.name));
+                .help(format!(
+                    "The secret {} signs with, then maybe the one before; without it the provider is off",
+                    provider.name
+                ));
             let rate = Arg::new(rate_flag(provider.id))
                 .long(rate_flag(provider.id))
                 .env(format!("GW_{}_RATE_LIMIT", provider.id.to_ascii_uppercase()))

@@ -32,11 +32,18 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Starts the services of the roles that run here.
-    pub(super) async fn start(args: &ServeArgs, broker: &Broker, applies: bool, work: &mut Tasks) -> Result<Self, Error> {
+    pub(super) async fn start(
+        args: &ServeArgs,
+        broker: &Broker,
+        applies: bool,
+        work: &mut Tasks,
+    ) -> Result<Self, Error> {
         let (clock, random) = (system_clock(), Random::new(rand::random));
         let instance = random.id("gw-");
         let mode = match args.publish {
-            PublishMode::Auto if args.runs(Role::Ingest) || args.runs(Role::Router) => Mode::measure(broker, &instance).await,
+            PublishMode::Auto if args.runs(Role::Ingest) || args.runs(Role::Router) => {
+                Mode::measure(broker, &instance).await
+            }
             PublishMode::Auto | PublishMode::Pipeline => Mode::Pipeline,
             PublishMode::Batch => Mode::Batch,
         };
@@ -76,7 +83,8 @@ impl Parts {
             let db = store::open(&args.database, &args.data).await?;
             vault::migrate(&db).await.map_err(Error::Migrate)?;
             let events = publisher(broker, Mode::Pipeline, work);
-            let vault = vault::Vault::new(vault::Deps { db: db.clone(), broker: broker.clone(), events, clock, random });
+            let vault =
+                vault::Vault::new(vault::Deps { db: db.clone(), broker: broker.clone(), events, clock, random });
             work.spawn("the vault", vault::run(vault.clone(), work.stop()));
             (parts.vault, parts.db) = (Some(vault), Some(db));
         }

@@ -21,6 +21,8 @@ use crate::{
 
 /// Messages of one lane that are handled in one call.
 const RUN: usize = 64;
+/// What was handed out this often is tried alone, so that a bad message takes no other with it.
+const SUSPECT: u64 = 3;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 const BURY_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,7 +32,7 @@ type Waiting = VecDeque<(Message, Slot)>;
 /// What a worker works on.
 struct Job {
     lane: u64,
-    sequences: Vec<u64>,
+    replies: Vec<String>,
 }
 
 pub(super) async fn run<H: Handler>(
@@ -41,7 +43,7 @@ pub(super) async fn run<H: Handler>(
 ) {
     let consumer = Arc::new(consumer);
     let mut lanes: HashMap<u64, Waiting> = HashMap::new();
-    let mut held: HashMap<u64, (String, Instant)> = HashMap::new();
+    let mut held: HashMap<String, Instant> = HashMap::new();
     let mut workers: JoinSet<()> = JoinSet::new();
     let mut jobs: HashMap<tokio::task::Id, Job> = HashMap::new();
     let mut progress = tokio::time::interval(ACK_WAIT / 6);
@@ -52,7 +54,7 @@ pub(super) async fn run<H: Handler>(
             message = messages.recv(), if open => match message {
                 None => open = false,
                 Some((message, slot)) => {
-                    held.insert(message.sequence, (message.reply.clone(), Instant::now()));
+                    held.insert(message.reply.clone(), Instant::now());
                     let lane = handler.lane(&message);
                     match lanes.get_mut(&lane) {
                         Some(waiting) => waiting.push_back((message, slot)),
@@ -73,8 +75,8 @@ pub(super) async fn run<H: Handler>(
                     }
                 };
                 let Some(job) = jobs.remove(&id) else { continue };
-                for sequence in &job.sequences {
-                    held.remove(sequence);
+                for reply in &job.replies {
+                    held.remove(reply);
                 }
                 match lanes.get_mut(&job.lane) {
                     Some(waiting) if !waiting.is_empty() => {
@@ -87,16 +89,16 @@ pub(super) async fn run<H: Handler>(
             _ = progress.tick() => keep_alive(&consumer.broker.client, &mut held).await,
         }
         if let Some((lane, run)) = ready {
-            let sequences = run.iter().map(|(message, _)| message.sequence).collect();
+            let replies = run.iter().map(|(message, _)| message.reply.clone()).collect();
             let worker = workers.spawn(work(consumer.clone(), handler.clone(), run, stop.clone()));
-            jobs.insert(worker.id(), Job { lane, sequences });
+            jobs.insert(worker.id(), Job { lane, replies });
         }
     }
 }
 
 /// Tells the broker that what has been held for long is still being worked on.
-async fn keep_alive(client: &Client, held: &mut HashMap<u64, (String, Instant)>) {
-    for (reply, since) in held.values_mut() {
+async fn keep_alive(client: &Client, held: &mut HashMap<String, Instant>) {
+    for (reply, since) in held {
         if since.elapsed() > ACK_WAIT / 3 {
             *since = Instant::now();
             if let Err(error) = client.publish(reply.clone(), "+WPI".into()).await {
@@ -112,14 +114,22 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
     let mut attempt = 0;
     while !rest.is_empty() {
         let (given_up, fresh) = worn_out(&rest);
-        let verdicts = if given_up { vec![Verdict::Dead { reason: "exhausted", detail: exhausted() }] } else { handler.handle(fresh.clone(), attempt).await };
+        let verdicts = if given_up {
+            vec![Verdict::Dead { reason: "exhausted", detail: exhausted() }]
+        } else {
+            handler.handle(fresh.clone(), attempt).await
+        };
         let mut settled = 0;
         let mut acks = Vec::new();
         let mut pause = None;
         for (message, verdict) in fresh.iter().zip(verdicts) {
             match verdict {
                 Verdict::Done => acks.push(acknowledge(&consumer.broker, message, "+ACK".to_owned())),
-                Verdict::Dead { reason, detail } => match consumer.dead.bury(consumer.stream, message, reason, &detail).await {
+                Verdict::Dead { reason, detail } => match consumer
+                    .dead
+                    .bury(consumer.stream, message, reason, &detail)
+                    .await
+                {
                     Ok(()) => {
                         warn!(stream = consumer.stream, sequence = message.sequence, reason, detail, "message.dead");
                         acks.push(acknowledge(&consumer.broker, message, format!("+TERM {reason}")));
@@ -156,6 +166,9 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
 /// live to say how it ended.
 fn worn_out(messages: &Arc<[Message]>) -> (bool, Arc<[Message]>) {
     let last = |message: &Message| message.delivered >= MAX_DELIVER.unsigned_abs();
+    if messages[0].delivered >= SUSPECT {
+        return (last(&messages[0]), messages[..1].into());
+    }
     match messages.iter().position(last) {
         None => (false, messages.clone()),
         Some(0) => (true, messages[..1].into()),

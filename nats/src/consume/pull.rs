@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures_util::StreamExt;
-use tokio::{sync::mpsc::Sender, time::timeout};
+use tokio::{
+    sync::mpsc::Sender,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -22,14 +25,21 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const MAX_BYTES: usize = 32 << 20;
 /// At a stop: how long the broker may be silent before nothing more of a pull is on its way.
 const LAST: Duration = Duration::from_millis(200);
+/// How often a handler that is not ready is asked again.
+const UNREADY: Duration = Duration::from_millis(50);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(consumer: Consumer, sender: Sender<(Message, Slot)>, stop: CancellationToken) {
+pub(super) async fn run(
+    consumer: Consumer,
+    sender: Sender<(Message, Slot)>,
+    stop: CancellationToken,
+    ready: impl Fn() -> bool,
+) {
     let mut pause = PAUSE_MIN;
     let mut failing = false;
     while !stop.is_cancelled() {
-        let Err(error) = pull_until_failure(&consumer, &sender, &mut failing, &stop).await else { return };
+        let Err(error) = pull_until_failure(&consumer, &sender, &mut failing, &stop, &ready).await else { return };
         // Said once when it begins and once when it ends, not at each try.
         if !failing {
             failing = true;
@@ -51,12 +61,17 @@ async fn pull_until_failure(
     sender: &Sender<(Message, Slot)>,
     failing: &mut bool,
     stop: &CancellationToken,
+    ready: &impl Fn() -> bool,
 ) -> Result<(), Error> {
     let Some(handle) = stop.run_until_cancelled(open(consumer)).await.transpose()? else { return Ok(()) };
     if std::mem::take(failing) {
         info!(stream = consumer.stream, consumer = consumer.name, "consumer.back");
     }
     while consumer.broker.is_connected() {
+        if !ready() && !stop.is_cancelled() {
+            sleep(UNREADY).await;
+            continue;
+        }
         if stop.is_cancelled() || pull(consumer, &handle, sender, stop).await?.is_none() {
             return Ok(());
         }
@@ -67,7 +82,8 @@ async fn pull_until_failure(
 /// Finds the consumer, and makes it anew where somebody deleted it: it then begins with the first message that the
 /// stream holds, and what was dealt with is found to be done.
 async fn open(consumer: &Consumer) -> Result<PullConsumer, Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
     consumer.broker.connected().await;
     // Asked first, because this ends at once when the connection is lost.
     match topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await {
@@ -90,7 +106,8 @@ async fn pull(
     sender: &Sender<(Message, Slot)>,
     stop: &CancellationToken,
 ) -> Result<Option<()>, Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
     let Some(mut slots) = stop.run_until_cancelled(consumer.slots.take()).await else { return Ok(None) };
     let mut batch: pull::Batch = handle
         .batch()
@@ -122,7 +139,10 @@ async fn pull(
 
 /// The next message of a pull. At a stop only what the broker has sent already: it would wait there for its
 /// `ack_wait` if it were not taken in.
-async fn next(batch: &mut pull::Batch, stop: &CancellationToken) -> Option<<pull::Batch as futures_util::Stream>::Item> {
+async fn next(
+    batch: &mut pull::Batch,
+    stop: &CancellationToken,
+) -> Option<<pull::Batch as futures_util::Stream>::Item> {
     match stop.run_until_cancelled(batch.next()).await {
         Some(message) => message,
         None => timeout(LAST, batch.next()).await.ok().flatten(),

@@ -23,7 +23,10 @@ struct PubAck {
 
 pub(super) async fn publish(client: &Client, message: &Outgoing, limit: Duration) -> Result<Stored, PublishError> {
     let request = Request::new().headers(message.header_map()).payload(message.payload.clone()).timeout(Some(limit));
-    let answer = client.send_request(message.subject.clone(), request).await.map_err(|error| PublishError::of_request(&error))?;
+    let answer = client
+        .send_request(message.subject.clone(), request)
+        .await
+        .map_err(|error| PublishError::of_request(&error))?;
     read(&answer.payload)
 }
 
@@ -59,7 +62,9 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_is_stored_duplicate_or_a_reason() {
-        let error = |code: u64, text: &str| format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"{text}"}},"stream":"S","seq":0}}"#);
+        let error = |code: u64, text: &str| {
+            format!(r#"{{"error":{{"code":400,"err_code":{code},"description":"{text}"}},"stream":"S","seq":0}}"#)
+        };
         assert_eq!(read(br#"{"stream":"S","seq":7}"#), Ok(Stored::New { sequence: 7 }));
         assert_eq!(read(br#"{"stream":"S","seq":7,"duplicate":true}"#), Ok(Stored::Duplicate { sequence: 7 }));
         assert_eq!(read(error(10071, "wrong last sequence: 41").as_bytes()), Ok(Stored::Duplicate { sequence: 41 }));

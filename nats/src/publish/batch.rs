@@ -10,7 +10,11 @@ use crate::{error::Code, message::Outgoing};
 
 /// Stores messages in the order given. A batch that holds what is stored already is refused as a whole, so it is
 /// split until what is new is stored and what is not is known.
-pub(super) async fn store(client: &Client, messages: &[&Outgoing], limit: Duration) -> Vec<Result<Stored, PublishError>> {
+pub(super) async fn store(
+    client: &Client,
+    messages: &[&Outgoing],
+    limit: Duration,
+) -> Vec<Result<Stored, PublishError>> {
     match messages {
         [] => return Vec::new(),
         [only] => return vec![ack::publish(client, only, limit).await],
@@ -39,7 +43,12 @@ pub(super) async fn store(client: &Client, messages: &[&Outgoing], limit: Durati
 fn splits(code: Code) -> bool {
     matches!(
         code,
-        Code::BatchDuplicate | Code::WrongLastSequence | Code::BatchTooLarge | Code::BatchDisabled | Code::DuplicateInFlight | Code::SubjectInFlight
+        Code::BatchDuplicate
+            | Code::WrongLastSequence
+            | Code::BatchTooLarge
+            | Code::BatchDisabled
+            | Code::DuplicateInFlight
+            | Code::SubjectInFlight
     )
 }
 
@@ -58,10 +67,13 @@ async fn commit(client: &Client, messages: &[&Outgoing], limit: Duration) -> Res
     let mut headers = member(last, &id, messages.len());
     headers.insert(header::NATS_BATCH_COMMIT, "1");
     let request = Request::new().headers(headers).payload(last.payload.clone()).timeout(Some(limit));
-    let answer = client.send_request(last.subject.clone(), request).await.map_err(|error| PublishError::of_request(&error))?;
+    let answer =
+        client.send_request(last.subject.clone(), request).await.map_err(|error| PublishError::of_request(&error))?;
     match ack::read(&answer.payload)? {
         Stored::New { sequence } => Ok(sequence),
-        Stored::Duplicate { .. } => Err(PublishError::of(Code::BatchDuplicate, "a message is stored already".to_owned())),
+        Stored::Duplicate { .. } => {
+            Err(PublishError::of(Code::BatchDuplicate, "a message is stored already".to_owned()))
+        }
     }
 }
 

@@ -38,7 +38,11 @@ pub(super) struct Group {
 }
 
 /// Hands messages to the group and waits for what became of them.
-pub(super) async fn submit(group: &mpsc::Sender<Unit>, messages: Vec<Outgoing>, deadline: Instant) -> Result<Outcomes, PublishError> {
+pub(super) async fn submit(
+    group: &mpsc::Sender<Unit>,
+    messages: Vec<Outgoing>,
+    deadline: Instant,
+) -> Result<Outcomes, PublishError> {
     let (reply, outcomes) = oneshot::channel();
     let sent = async {
         group.send(Unit { messages, deadline, reply }).await.map_err(|_closed| PublishError::Unconfirmed)?;
@@ -107,7 +111,10 @@ async fn commit(broker: Broker, units: Vec<Unit>) {
     }
     let outcomes = batch::store(&broker.client, &unique, limit(deadline)).await;
     let mut index = index.into_iter();
-    let replies: Vec<Outcomes> = units.iter().map(|unit| index.by_ref().take(unit.messages.len()).map(|place| outcome(&outcomes, place)).collect()).collect();
+    let replies: Vec<Outcomes> = units
+        .iter()
+        .map(|unit| index.by_ref().take(unit.messages.len()).map(|place| outcome(&outcomes, place)).collect())
+        .collect();
     for (unit, outcomes) in units.into_iter().zip(replies) {
         // Who no longer waits has given up at its deadline.
         let _gone = unit.reply.send(outcomes).is_err();

@@ -94,22 +94,42 @@ fn differences(found: &Config, wanted: &Config) -> Vec<Difference> {
     };
     let compression = |config: &Config| format!("{:?}", config.compression.clone().unwrap_or(Compression::None));
     compare("max_age", show_age(found.max_age), show_age(wanted.max_age), age(wanted.max_age) < age(found.max_age));
-    compare("max_bytes", show(found.max_bytes), show(wanted.max_bytes), limit(wanted.max_bytes) < limit(found.max_bytes));
+    compare(
+        "max_bytes",
+        show(found.max_bytes),
+        show(wanted.max_bytes),
+        limit(wanted.max_bytes) < limit(found.max_bytes),
+    );
     compare(
         "max_msgs_per_subject",
         show(found.max_messages_per_subject),
         show(wanted.max_messages_per_subject),
         limit(wanted.max_messages_per_subject) < limit(found.max_messages_per_subject),
     );
-    compare("max_msgs", show(found.max_messages), show(wanted.max_messages), limit(wanted.max_messages) < limit(found.max_messages));
+    compare(
+        "max_msgs",
+        show(found.max_messages),
+        show(wanted.max_messages),
+        limit(wanted.max_messages) < limit(found.max_messages),
+    );
     compare("max_msg_size", show(found.max_message_size.into()), show(wanted.max_message_size.into()), false);
     compare("no_ack", found.no_ack.to_string(), wanted.no_ack.to_string(), false);
     compare("retention", format!("{:?}", found.retention), format!("{:?}", wanted.retention), false);
     compare("storage", format!("{:?}", found.storage), format!("{:?}", wanted.storage), false);
-    compare("subject_transform", format!("{:?}", found.subject_transform), format!("{:?}", wanted.subject_transform), false);
+    compare(
+        "subject_transform",
+        format!("{:?}", found.subject_transform),
+        format!("{:?}", wanted.subject_transform),
+        false,
+    );
     compare("republish", format!("{:?}", found.republish), format!("{:?}", wanted.republish), false);
     compare("subjects", found.subjects.join(" "), wanted.subjects.join(" "), false);
-    compare("description", found.description.clone().unwrap_or_default(), wanted.description.clone().unwrap_or_default(), false);
+    compare(
+        "description",
+        found.description.clone().unwrap_or_default(),
+        wanted.description.clone().unwrap_or_default(),
+        false,
+    );
     compare("replicas", found.num_replicas.to_string(), wanted.num_replicas.to_string(), false);
     compare("discard", format!("{:?}", found.discard), format!("{:?}", wanted.discard), false);
     compare("compression", compression(found), compression(wanted), false);

@@ -1,3 +1,0 @@
-//! t4
-mod architecture;
-mod cli;
