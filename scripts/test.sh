@@ -36,7 +36,9 @@ export GW_BIN="${GW_BIN:-$target/debug/gw}"
 step cargo build -p gw
 step cargo test --workspace --no-fail-fast "${others[@]}"
 step cargo test --workspace --no-fail-fast --doc
-if [ -n "$suite" ]; then step cargo test --workspace --no-fail-fast --test "$suite"; fi
+if [ -n "$suite" ]; then # Its tests wait more than they work.
+  step cargo test --workspace --no-fail-fast --test "$suite" -- --test-threads=4
+fi
 
 read -r passed failed skipped < <(awk '
 /^test result: / {

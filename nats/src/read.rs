@@ -37,6 +37,8 @@ pub struct Reader {
     consumer: String,
     messages: pull::Ordered,
     waiting: u64,
+    /// The last message given.
+    last: u64,
 }
 
 impl std::fmt::Debug for Reader {
@@ -71,7 +73,7 @@ impl Reader {
         let consumer = handle.create_consumer(config).await.map_err(|error| failed(Box::new(error)))?;
         let (name, waiting) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
         let messages = consumer.messages().await.map_err(|error| failed(Box::new(error)))?;
-        Ok(Self { broker: broker.clone(), stream: stream.to_owned(), consumer: name, messages, waiting })
+        Ok(Self { broker: broker.clone(), stream: stream.to_owned(), consumer: name, messages, waiting, last: 0 })
     }
 
     /// How many messages waited when the reader was opened.
@@ -87,7 +89,11 @@ impl Reader {
                 |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.clone(), source };
             match self.messages.next().await {
                 Some(Ok(message)) => {
-                    if let Some(message) = Message::consumed(message.message) {
+                    // A consumer that was made anew may begin with what was given already.
+                    if let Some(message) =
+                        Message::consumed(message.message).filter(|message| message.sequence > self.last)
+                    {
+                        self.last = message.sequence;
                         return Ok(message);
                     }
                 }

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use nats::{Message, Outgoing, Reader, Start, Verdict, topology::GW_PARKED};
+use nats::{Message, Outgoing, Reader, Start, topology::GW_PARKED};
 use schemas::{Delivery, cause::Chain, header, provider, subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::{
     Inner,
+    route::store_in_order,
     translate::{Read, Resolution, Unread},
 };
 
@@ -30,31 +31,20 @@ const RUN: usize = 64;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Inner {
-    /// Parks a delivery, and resolves it once more: a link may have come meanwhile.
-    pub(crate) async fn park(&self, message: &Message, read: &Read) -> Result<Verdict, Failure> {
+    /// Parks deliveries in order, and resolves each once more: a link may have come meanwhile.
+    pub(crate) async fn park(&self, unclaimed: &[(Message, Read)]) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
-        let mut headers = message.headers.clone();
-        headers.push((header::SEQUENCE.to_owned(), read.sequence.to_string()));
-        let parked = Outgoing {
-            subject: subject::parked(&read.delivery),
-            id: read.delivery.message_id(),
-            headers,
-            payload: message.payload.clone(),
-            once: true,
-        };
-        let stored = self.deps.parked.publish(parked, deadline).await?;
-        let resolution = self.resolve(read);
-        if resolution.is_empty() {
-            self.record_parked(read, deadline).await?;
+        let messages = unclaimed.iter().map(|(message, read)| parked(message, read)).collect();
+        let stored = store_in_order(&self.deps.parked, messages, deadline).await?;
+        let (still, claimed): (Vec<_>, Vec<_>) =
+            unclaimed.iter().zip(stored).partition(|((_, read), _)| self.resolve(read).is_empty());
+        let said = still.iter().map(|((_, read), _)| self.record_parked(read, deadline));
+        join_all(said).await.into_iter().collect::<Result<(), _>>()?;
+        for ((_, read), _) in &still {
             self.metrics.unresolved(read.provider.id);
-            return Ok(Verdict::Done);
         }
-        let events = self.events(read, &resolution, message.header(header::TRACEPARENT)).await?;
-        self.deps.events.publish_in_order(events, deadline).await?;
-        self.metrics.routed(read.provider.id, resolution.admitted.len());
-        self.record_filtered(read, &resolution, deadline).await?;
-        nats::delete(&self.deps.broker, GW_PARKED, stored.sequence()).await?;
-        Ok(Verdict::Done)
+        let claimed: Vec<u64> = claimed.into_iter().map(|(_, stored)| stored.sequence()).collect();
+        self.release_run(&claimed).await.map(drop)
     }
 
     /// Looks through what is parked of a provider and releases what a link claims, in order.
@@ -132,6 +122,14 @@ impl Inner {
     }
 }
 
+/// The message of a delivery that waits for a link: all of it, and its place.
+fn parked(message: &Message, read: &Read) -> Outgoing {
+    let mut headers = message.headers.clone();
+    headers.push((header::SEQUENCE.to_owned(), read.sequence.to_string()));
+    let (subject, id) = (subject::parked(&read.delivery), read.delivery.message_id());
+    Outgoing { subject, id, headers, payload: message.payload.clone(), once: true }
+}
+
 /// Releases when links appear, and looks through everything now and then.
 pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
     let mut sweep = tokio::time::interval(SWEEP);
@@ -154,7 +152,7 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
             providers.extend(provider::ALL.iter().map(|provider| provider.id.to_owned()));
         }
         for provider in providers {
-            let Some(release) = stop.run_until_cancelled(inner.release(&provider)).await else { return };
+            let Some(release) = stop.run_until_cancelled(Box::pin(inner.release(&provider))).await else { return };
             match release {
                 Ok(0) => {}
                 Ok(released) => {

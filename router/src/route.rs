@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nats::{Message, Outgoing, PublishError, Verdict, consume::Handler};
+use nats::{Message, Outgoing, PublishError, Publisher, Stored, Verdict, consume::Handler};
 use schemas::{cause::Chain, header};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
@@ -51,40 +51,25 @@ impl Handler for Inner {
         let mut verdicts = Vec::with_capacity(messages.len());
         let mut batch = Batch::default();
         for message in messages.iter() {
-            match self.prepare(message).instrument(span(message)).await {
-                Ok(Prepared::Events { read, resolution, events }) => {
-                    batch.add(read.shed(), resolution, events);
-                    if batch.is_full() && self.flush(&mut batch, &mut verdicts).await.is_err() {
-                        break;
-                    }
-                }
-                Ok(Prepared::Settled(verdict)) => {
-                    if self.flush(&mut batch, &mut verdicts).await.is_err() {
-                        break;
-                    }
-                    verdicts.push(verdict);
-                }
-                Ok(Prepared::Unclaimed(read)) => {
-                    // What stands before it goes first: parking may find a link and publish at once.
-                    if self.flush(&mut batch, &mut verdicts).await.is_err() {
-                        break;
-                    }
-                    match self.park(message, &read).await {
-                        Ok(verdict) => verdicts.push(verdict),
-                        Err(error) => {
-                            self.complain(&*error, message.sequence);
-                            break;
-                        }
-                    }
-                }
+            let prepared = match self.prepare(message).instrument(span(message)).await {
+                Ok(prepared) => prepared,
                 Err(error) => {
                     self.complain(&*error, message.sequence);
-                    let hopeless = verdicts.is_empty() && batch.deliveries.is_empty() && attempt >= ATTEMPTS;
+                    let hopeless = verdicts.is_empty() && batch.is_empty() && attempt >= ATTEMPTS;
                     if hopeless && matches!(error.downcast_ref(), Some(nats::Error::Payload { what: "read", .. })) {
                         verdicts.push(Verdict::Dead { reason: "payload-unavailable", detail: error.to_string() });
                     }
                     break;
                 }
+            };
+            // What stands before goes first.
+            if !batch.takes(&prepared) && self.flush(&mut batch, &mut verdicts).await.is_err() {
+                break;
+            }
+            match prepared {
+                Prepared::Events { read, resolution, events } => batch.add(read.shed(), resolution, events),
+                Prepared::Unclaimed(read) => batch.unclaimed.push((message.clone(), read.shed())),
+                Prepared::Settled(verdict) => verdicts.push(verdict),
             }
         }
         let _said = self.flush(&mut batch, &mut verdicts).await.is_err();
@@ -114,12 +99,13 @@ enum Prepared {
     Settled(Verdict),
 }
 
-/// Events of consecutive deliveries of one lane, stored together and in order.
+/// Consecutive deliveries of one lane whose events are stored together and in order, or that nobody claims.
 #[derive(Default)]
 struct Batch {
     deliveries: Vec<(Read, Resolution)>,
     events: Vec<Outgoing>,
     bytes: usize,
+    unclaimed: Vec<(Message, Read)>,
 }
 
 impl Batch {
@@ -129,8 +115,19 @@ impl Batch {
         self.deliveries.push((read, resolution));
     }
 
-    fn is_full(&self) -> bool {
-        self.events.len() >= BATCH || self.bytes >= BATCH_BYTES
+    fn is_empty(&self) -> bool {
+        self.deliveries.is_empty() && self.unclaimed.is_empty()
+    }
+
+    /// Whether the next may join what waits here.
+    fn takes(&self, next: &Prepared) -> bool {
+        match next {
+            Prepared::Events { .. } => {
+                self.unclaimed.is_empty() && self.events.len() < BATCH && self.bytes < BATCH_BYTES
+            }
+            Prepared::Unclaimed(_) => self.deliveries.is_empty(),
+            Prepared::Settled(_) => self.is_empty(),
+        }
     }
 }
 
@@ -184,38 +181,34 @@ impl Inner {
         Ok(Verdict::Dead { reason: "unreadable", detail })
     }
 
-    /// Stores the events of a batch in order, then what was filtered, then says that all of it is done.
+    /// Stores what waits, events or unclaimed deliveries, and then says that all of it is done.
     async fn flush(&self, batch: &mut Batch, verdicts: &mut Vec<Verdict>) -> Result<(), ()> {
-        let Batch { deliveries, events, .. } = std::mem::take(batch);
-        if deliveries.is_empty() {
-            return Ok(());
-        }
-        if let Err(error) = self.publish(&deliveries, events).await {
-            self.complain(&error, deliveries.first().map_or(0, |(read, _)| read.sequence));
+        let Batch { deliveries, events, unclaimed, .. } = std::mem::take(batch);
+        let count = deliveries.len() + unclaimed.len();
+        let first = deliveries
+            .first()
+            .map(|(read, _)| read.sequence)
+            .or_else(|| unclaimed.first().map(|(_, read)| read.sequence));
+        let stored = async {
+            self.publish(&deliveries, events).await?;
+            self.park(&unclaimed).await
+        };
+        if let Err(error) = stored.await {
+            self.complain(&*error, first.unwrap_or_default());
             return Err(());
         }
-        verdicts.extend(deliveries.iter().map(|_| Verdict::Done));
+        verdicts.extend(std::iter::repeat_n(Verdict::Done, count));
         Ok(())
     }
 
+    /// Stores events in order, then says what was filtered.
     pub(crate) async fn publish(
         &self,
         deliveries: &[(Read, Resolution)],
         events: Vec<Outgoing>,
     ) -> Result<(), PublishError> {
         let deadline = Instant::now() + PATIENCE;
-        let mut events = events.into_iter().peekable();
-        while events.peek().is_some() {
-            let mut part = Vec::new();
-            let mut bytes = 0;
-            while let Some(event) =
-                events.next_if(|event| part.len() < BATCH && (bytes == 0 || bytes + event.payload.len() <= BATCH_BYTES))
-            {
-                bytes += event.payload.len();
-                part.push(event);
-            }
-            self.deps.events.publish_in_order(part, deadline).await?;
-        }
+        store_in_order(&self.deps.events, events, deadline).await?;
         let filtered = deliveries.iter().map(|(read, resolution)| self.record_filtered(read, resolution, deadline));
         join_all(filtered).await.into_iter().collect::<Result<(), PublishError>>()?;
         for (read, resolution) in deliveries {
@@ -223,4 +216,26 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Stores messages in order, in batches that a server takes.
+pub(crate) async fn store_in_order(
+    publisher: &Publisher,
+    messages: Vec<Outgoing>,
+    deadline: Instant,
+) -> Result<Vec<Stored>, PublishError> {
+    let mut stored = Vec::with_capacity(messages.len());
+    let mut messages = messages.into_iter().peekable();
+    while messages.peek().is_some() {
+        let mut part = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) =
+            messages.next_if(|next| part.len() < BATCH && (bytes == 0 || bytes + next.payload.len() <= BATCH_BYTES))
+        {
+            bytes += next.payload.len();
+            part.push(next);
+        }
+        stored.extend(publisher.publish_in_order(part, deadline).await?);
+    }
+    Ok(stored)
 }

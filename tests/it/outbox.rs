@@ -1,6 +1,6 @@
 //! A link whose row is there comes to the router, whatever dies between the two.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use nats::topology;
 use reqwest::Method;
@@ -34,13 +34,16 @@ async fn a_link_made_while_the_broker_is_down_arrives_when_it_is_back() {
         let route =
             eventually("the route appears", || async { (world.metric("gw_routes").await > known).then_some(()) });
         let soon = tokio::time::timeout(SOON, route).await;
-        assert!(soon.is_ok(), "the route of {repository} did not appear in {SOON:?}");
+        let log = world.gateway().log();
+        assert!(soon.is_ok(), "the route of {repository} did not appear in {SOON:?}:\n{log}");
     }
     world.ready().await;
     world.accept(&Webhook::push(2, 1)).await;
     assert_eq!(world.events("org_1", 1).await.len(), 1);
     let told = world.messages(topology::GW_CONNECTION, subject::CONNECTIONS).await;
-    assert_eq!(told.len(), 4, "one connected, three linked, each told once");
+    // A crash may repeat what was in flight, under the same id.
+    let ids: HashSet<&str> = told.iter().filter_map(nats::Message::id).collect();
+    assert_eq!(ids.len(), 4, "one connected, three linked: {ids:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

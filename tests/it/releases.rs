@@ -151,7 +151,6 @@ async fn a_parked_delivery_whose_body_is_lost_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not kept yet: deliveries that cannot be parked hold every slot of the router"]
 async fn accounts_that_nobody_linked_delay_nobody_when_there_is_no_room_to_park_them() {
     let mut world = Setup::new().with("GW_MAX_BYTES", "GW_PARKED=256KiB").start().await;
     world.link(&Link::repository("org_1", "42")).await;
