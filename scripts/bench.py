@@ -157,7 +157,7 @@ def edge_ratios(bench, medians):
 
 
 def end_to_end(bench):
-    results = {}
+    results = bench.results["e2e"] = {}
     for sync, accounts in (("always", 64), ("default", 64), ("always", 1)):
         progress(f"end to end, {sync}, {accounts} accounts")
         server = Nats(bench, sync)
@@ -169,15 +169,15 @@ def end_to_end(bench):
         result = bench.measure("e2e", *to, "--rate", 1000, "--seconds", bench.sizes["e2e"], *watch)
         gateway.stop()
         server.drop()
-        if result["received"] != result["posted"]:
-            raise Failed(f"end to end, {sync}, {accounts} accounts: {result}")
         results[f"{sync}, {accounts} accounts"] = result
-    bench.results["e2e"] = results
+        if result["received"] != result["posted"]:
+            late = f"{result['received']} of {result['posted']} events came before none came for 10 s"
+            bench.fail(Failed(f"end to end, {sync}, {accounts} accounts: {late}"))
     bench.target("end to end at 1,000/s, always, p99", results["always, 64 accounts"]["latency"]["p99_ms"], 20, "ms", most=True)
 
 
 def catch_up(bench):
-    results = {}
+    results = bench.results["router"] = {}
     for sync in ("always", "default"):
         for accounts in (ACCOUNTS, 1):
             progress(f"router, {sync}, {bench.sizes['backlog']} deliveries of {accounts} accounts")
@@ -193,7 +193,6 @@ def catch_up(bench):
             results[f"{sync}, {accounts} accounts"] = {**result, "gw": memory(gateway.process), "mode": gateway.mode()}
             gateway.stop()
             server.drop()
-    bench.results["router"] = results
 
 
 def footprints(bench):

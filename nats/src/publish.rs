@@ -144,8 +144,12 @@ pub struct Publisher {
 
 #[derive(Clone, Debug)]
 enum Way {
-    Pipeline(Broker),
-    Batch(Broker, mpsc::Sender<group::Unit>),
+    Broker {
+        broker: Broker,
+        /// How single messages go.
+        mode: Mode,
+        group: mpsc::Sender<group::Unit>,
+    },
     #[cfg(feature = "bench")]
     Null,
 }
@@ -153,19 +157,8 @@ enum Way {
 impl Publisher {
     /// A publisher, and the task that groups its messages: it ends when the last clone of the publisher is gone.
     pub fn new(broker: &Broker, mode: Mode) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (way, group) = match mode {
-            Mode::Pipeline => (Way::Pipeline(broker.clone()), None),
-            Mode::Batch => {
-                let (group, sender) = Group::new(broker.clone());
-                (Way::Batch(broker.clone(), sender), Some(group))
-            }
-        };
-        let task = async move {
-            if let Some(group) = group {
-                group.run().await;
-            }
-        };
-        (Self { way }, task)
+        let (task, group) = Group::new(broker.clone());
+        (Self { way: Way::Broker { broker: broker.clone(), mode, group } }, task.run())
     }
 
     /// Confirms at once and stores nothing: shows what the edge itself costs.
@@ -195,11 +188,11 @@ impl Publisher {
 
     async fn attempt(&self, message: &Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
         match &self.way {
-            Way::Pipeline(broker) => {
+            Way::Broker { broker, mode: Mode::Pipeline, .. } => {
                 connected(broker, deadline).await?;
                 ack::publish(&broker.client, message, limit(deadline)).await
             }
-            Way::Batch(broker, group) => {
+            Way::Broker { broker, mode: Mode::Batch, group } => {
                 connected(broker, deadline).await?;
                 let stored = group::submit(group, vec![message.clone()], deadline).await?;
                 stored.into_iter().next().unwrap_or(Err(PublishError::Unconfirmed))
@@ -214,12 +207,8 @@ impl Publisher {
 
     async fn attempt_all(&self, messages: &[Outgoing], deadline: Instant) -> Result<Vec<Stored>, PublishError> {
         match &self.way {
-            Way::Pipeline(broker) => {
-                connected(broker, deadline).await?;
-                let references: Vec<&Outgoing> = messages.iter().collect();
-                batch::store(&broker.client, &references, limit(deadline)).await.into_iter().collect()
-            }
-            Way::Batch(broker, group) => {
+            // Sets of many callers share a batch: small ones one by one would cost more than they save.
+            Way::Broker { broker, group, .. } => {
                 connected(broker, deadline).await?;
                 group::submit(group, messages.to_vec(), deadline).await?.into_iter().collect()
             }

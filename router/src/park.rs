@@ -108,9 +108,9 @@ impl Inner {
         let traceparent = message.header(header::TRACEPARENT).map(str::to_owned);
         match Read::of(&message, &self.payloads).await {
             Ok(read) => Ok(Some((read, traceparent))),
-            // It stays, and holds up none of the others.
+            // It stays parked, and holds up no other.
             Err(Unread::Later(error @ nats::Error::Payload { .. })) => {
-                warn!(error = &error as &dyn std::error::Error, sequence, "parked.payload");
+                warn!(error = %Chain(&error), sequence, "parked.payload");
                 Ok(None)
             }
             Err(Unread::Later(error)) => Err(error.into()),

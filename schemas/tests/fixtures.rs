@@ -79,6 +79,7 @@ fn sorted(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the suite's own switch")]
 fn every_fixture_becomes_its_expected_event() {
     for fixture in fixtures() {
         let result = fixture.result();

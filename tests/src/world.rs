@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
-    sync::Once,
+    sync::{LazyLock, Once},
     time::Duration,
 };
 
@@ -83,6 +84,10 @@ impl World {
     fn prepare(setup: Setup, isolation: Isolation, turn: Option<Turn>) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
+        // A broker that was killed leaves its port for a moment. Nobody gets the usual one, so that no world finds
+        // another's broker there.
+        static USUAL: LazyLock<Option<TcpListener>> = LazyLock::new(|| TcpListener::bind(("127.0.0.1", 4222)).ok());
+        LazyLock::force(&USUAL);
         let folder = tempfile::Builder::new().prefix("gw-test").tempdir().expect("a folder");
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().expect("a client");
         Self { gateway: None, setup, folder, isolation, http, broker: None, starts: 0, _turn: turn }

@@ -111,9 +111,7 @@ impl Parts {
 /// A publisher to one stream, and its task.
 fn publisher(broker: &Broker, mode: Mode, work: &mut Tasks) -> Publisher {
     let (publisher, group) = Publisher::new(broker, mode);
-    if mode == Mode::Batch {
-        work.spawn("a publisher", group);
-    }
+    work.spawn("a publisher", group);
     publisher
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
     time::Instant,
 };
 
@@ -15,8 +14,6 @@ use crate::{connect::Broker, message::Outgoing};
 /// The server takes 1,000 messages a batch; half of that keeps a batch's latency low.
 const MAX_MESSAGES: usize = 500;
 const MAX_BYTES: usize = 4 << 20;
-/// While one batch is synced, the next is staged.
-const IN_FLIGHT: usize = 2;
 /// Units that may wait before callers do.
 const QUEUE: usize = 8_192;
 
@@ -57,15 +54,11 @@ impl Group {
         (Self { broker, units, left: None }, sender)
     }
 
+    /// One batch at a time: what comes meanwhile makes the next one larger, and a larger batch costs no more syncs.
     pub(super) async fn run(mut self) {
-        let mut commits = JoinSet::new();
         while let Some(units) = self.gather().await {
-            commits.spawn(commit(self.broker.clone(), units));
-            while commits.len() >= IN_FLIGHT {
-                commits.join_next().await;
-            }
+            commit(&self.broker, units).await;
         }
-        while commits.join_next().await.is_some() {}
     }
 
     /// Everything that waits, as far as one batch holds it; waits for the first.
@@ -94,7 +87,7 @@ fn size(unit: &Unit) -> (usize, usize) {
 }
 
 /// Stores the units as one batch. The same id twice is stored once, and the second told so.
-async fn commit(broker: Broker, units: Vec<Unit>) {
+async fn commit(broker: &Broker, units: Vec<Unit>) {
     let now = Instant::now();
     let units: Vec<Unit> = units.into_iter().filter(|unit| unit.deadline > now && !unit.reply.is_closed()).collect();
     let Some(deadline) = units.iter().map(|unit| unit.deadline).max() else { return };
