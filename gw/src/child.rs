@@ -88,7 +88,10 @@ impl Server {
         fs::create_dir_all(&folder).map_err(|source| Error::DataDir { path: folder.clone(), source })?;
         if let Some(record) = living(&folder).await? {
             info!(pid = record.pid, port = record.port, "nats.adopted");
-            return Ok(Self { binary, folder, record, child: None });
+            let adopted = Self { binary, folder, record, child: None };
+            // Whoever started it may have died before it knew the process.
+            adopted.write_record().map_err(|source| Error::DataDir { path: adopted.folder.clone(), source })?;
+            return Ok(adopted);
         }
         let name = format!("gangway-{:08x}", rand::random::<u32>());
         let mut server = Self { binary, folder, record: Record { pid: 0, port: free_port(PORT), name }, child: None };
