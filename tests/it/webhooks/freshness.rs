@@ -43,6 +43,7 @@ async fn a_webhook_signed_more_than_eight_hours_ago_is_refused_and_one_without_a
     ] {
         check(&world, sent, ok).await;
     }
+    world.settled().await;
     let before = marks(&mut world).await;
     for sent in [json!(now() - 8 * HOUR - 1), json!(now() - 30 * 24 * HOUR), json!(0), json!(-1), json!(1.0)] {
         check(&world, sent, stale).await;
