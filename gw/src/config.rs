@@ -117,6 +117,8 @@ pub(crate) enum Role {
     Ingest,
     /// Resolves deliveries to events.
     Router,
+    /// Pushes events to endpoints.
+    Deliver,
     /// Keeps connections and links.
     Vault,
 }
@@ -205,6 +207,19 @@ pub(crate) struct ServeArgs {
     /// The key that seals tokens. Only for the vault role.
     #[arg(long, env = "GW_ENCRYPTION_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret, help_heading = "Vault")]
     pub(crate) encryption_key: Option<Secret>,
+    /// Networks and hosts that endpoints may be at beside public addresses: `10.0.0.0/8,hooks.internal`.
+    #[arg(
+        long,
+        env = "GW_ENDPOINT_ALLOW",
+        value_delimiter = ',',
+        value_name = "CIDR|HOST,…",
+        help_heading = "Endpoints"
+    )]
+    pub(crate) endpoint_allow: Vec<String>,
+    /// The key that seals endpoints' secrets, 64 hex digits, then optionally a comma and the previous one; without it
+    /// one is made and kept in the data folder.
+    #[arg(long, env = "GW_ENDPOINT_KEY", hide_env_values = true, value_delimiter = ',', value_name = "KEY", value_parser = secret, help_heading = "Endpoints")]
+    pub(crate) endpoint_key: Vec<Secret>,
     /// Where traces go (OTLP over HTTP); off without it.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Traces")]
     pub(crate) otlp_endpoint: Option<String>,

@@ -33,6 +33,8 @@ pub(crate) enum Error {
     Topology,
     #[error("cannot open the database; is DATABASE_URL right?")]
     Database(#[source] sqlx::Error),
+    #[error("GW_ENDPOINT_KEY, or endpoint.key in the data folder, is wrong")]
+    EndpointKey(#[source] vault::seal::BadKey),
     #[error("cannot bring the database to this version's tables")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error(

@@ -8,6 +8,7 @@ mod broker;
 mod child;
 mod cli;
 mod config;
+mod database;
 mod dev;
 mod doctor;
 mod error;
@@ -17,10 +18,10 @@ mod link;
 mod listener;
 mod output;
 mod request;
+mod seal;
 mod send;
 mod serve;
 mod status;
-mod store;
 mod tail;
 mod telemetry;
 mod topology;
@@ -63,7 +64,7 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,
         Command::Routes(routes) => link::routes(routes).await,
-        Command::Migrate(migrate) => store::migrate(migrate).await,
+        Command::Migrate(migrate) => database::migrate(migrate).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),
     }
 }

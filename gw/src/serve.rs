@@ -206,6 +206,9 @@ fn listen(
     if let Some(ingest) = &parts.ingest {
         api = api.merge(ingest.api());
     }
+    if let Some(deliver) = &parts.deliver {
+        api = api.merge(deliver::api(deliver));
+    }
     if let Some(vault) = &parts.vault {
         api = api.merge(vault::api(vault.clone()));
     }

@@ -135,8 +135,14 @@ impl Inner {
         if let Some(traceparent) = traceparent.filter(|traceparent| nats::trace::is_valid(traceparent)) {
             headers.push((header::TRACEPARENT.to_owned(), traceparent.to_owned()));
         }
-        let message =
-            Outgoing { subject: subject::webhook(&delivery), id: delivery.message_id(), headers, payload, once: true };
+        let message = Outgoing {
+            subject: subject::webhook(&delivery),
+            id: delivery.message_id(),
+            headers,
+            payload,
+            once: true,
+            timer: None,
+        };
         let stored = self.publisher.publish(message, deadline).await.map_err(Error::NotStored);
         drop(held);
         stored

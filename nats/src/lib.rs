@@ -19,7 +19,7 @@ pub use bucket::Bucket;
 pub use connect::{Broker, Config, Credentials};
 pub use consume::Verdict;
 pub use error::{Code, Error};
-pub use message::{Message, Outgoing};
+pub use message::{Message, Outgoing, Timer};
 pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
 pub use read::{Reader, Start, delete, get, next_from};

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use async_nats::{HeaderMap, HeaderName, HeaderValue, header};
 use bytes::Bytes;
-use schemas::header::Headers;
+use schemas::{header::Headers, instant};
 
 /// A message to be stored.
 #[derive(Clone, Debug)]
@@ -19,6 +19,18 @@ pub struct Outgoing {
     pub payload: Bytes,
     /// Whether the subject may hold this one message only: stored once within the retention.
     pub once: bool,
+    /// When it is due, where it is a timer. A new timer on a subject takes the place of the one before.
+    pub timer: Option<Timer>,
+}
+
+/// A message that the broker keeps until its time and then stores elsewhere in the same stream, with the same body
+/// and our headers. Its dedup id is gone then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer {
+    /// Milliseconds since the epoch; the broker is up to 250 ms late.
+    pub at: i64,
+    /// The subject it is stored under when it is due.
+    pub target: String,
 }
 
 impl Outgoing {
@@ -33,6 +45,15 @@ impl Outgoing {
         let mut map = to_map(&self.headers);
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             map.insert(header::NATS_MESSAGE_ID, id);
+        }
+        if let Some(timer) = &self.timer
+            && let Ok(target) = HeaderValue::from_str(&timer.target)
+        {
+            map.insert(
+                header::NATS_SCHEDULE,
+                HeaderValue::from(format!("@at {}", instant::rfc3339(timer.at)).as_str()),
+            );
+            map.insert(header::NATS_SCHEDULE_TARGET, target);
         }
         if self.once {
             map.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0));

@@ -28,6 +28,10 @@ pub const GW_PARKED: &str = "GW_PARKED";
 pub const GW_OUTCOME: &str = "GW_OUTCOME";
 /// Stream of what happened to connections.
 pub const GW_CONNECTION: &str = "GW_CONNECTION";
+/// Stream of timers: pushes that wait for their next attempt.
+pub const GW_RETRY: &str = "GW_RETRY";
+/// Stream of what became of each push.
+pub const GW_ATTEMPT: &str = "GW_ATTEMPT";
 /// Stream of dead letters.
 pub const GW_DLQ: &str = "GW_DLQ";
 /// Stream on which publishers measure what storing costs.
@@ -38,6 +42,9 @@ pub const GW_PAYLOAD: &str = "gw_payload";
 pub const ROUTER: &str = "router";
 /// Consumer of history.
 pub const ROUTER_HISTORY: &str = "router-history";
+
+/// Consumer of pushes that are due again.
+pub const RETRY: &str = "retry";
 
 /// How long the broker waits for an acknowledgement before it hands a message out again.
 pub const ACK_WAIT: Duration = Duration::from_secs(60);
@@ -112,6 +119,14 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
                 &[subject::OUTCOMES],
             )
         }),
+        retries(settings),
+        only(stream::Config {
+            discard: DiscardPolicy::Old,
+            compression: Some(Compression::S2),
+            duplicate_window: DUPLICATE_WINDOW.min(settings.retention),
+            max_bytes: settings.bytes(GW_ATTEMPT, 4 * GIB),
+            ..base(settings, GW_ATTEMPT, "What became of each push to an endpoint", &[subject::ATTEMPTS])
+        }),
         only(stream::Config {
             max_age: 30 * DAY,
             discard: DiscardPolicy::Old,
@@ -156,6 +171,24 @@ fn webhooks(settings: &Settings) -> StreamSpec {
         consumer(ROUTER_HISTORY, "Resolves history to events, behind live traffic", subject::HISTORY_WEBHOOKS),
     ];
     StreamSpec { config, consumers }
+}
+
+/// Timers fall due at any time: neither age nor size may end them, and full the stream would refuse new ones.
+fn retries(settings: &Settings) -> StreamSpec {
+    let config = stream::Config {
+        discard: DiscardPolicy::Old,
+        max_age: Duration::ZERO,
+        max_bytes: -1,
+        allow_rollup: true,
+        allow_message_schedules: true,
+        ..base(
+            settings,
+            GW_RETRY,
+            "Pushes that wait for their next attempt",
+            &[subject::RETRIES_WAITING, subject::RETRIES_DUE],
+        )
+    };
+    StreamSpec { config, consumers: vec![consumer(RETRY, "Pushes that are due again", subject::RETRIES_DUE)] }
 }
 
 fn consumer(name: &str, description: &str, filter: &str) -> pull::Config {

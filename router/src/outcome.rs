@@ -1,49 +1,16 @@
 //! Says what became of a delivery where it was not simply an event for each organisation that claims it.
 
 use nats::{Outgoing, PublishError};
-use schemas::subject;
-use serde::Serialize;
+use schemas::{
+    outcome::{Filtered, Kind, Outcome},
+    subject,
+};
 use tokio::time::Instant;
 
 use crate::{
     Inner,
     translate::{Read, Resolution},
 };
-
-/// The body of a message in `GW_OUTCOME`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Outcome<'a> {
-    provider: &'a str,
-    delivery_id: &'a str,
-    /// The delivery's place in `GW_WEBHOOK`.
-    sequence: u64,
-    outcome: Kind,
-    /// How many organisations got an event.
-    events: usize,
-    /// The organisations whose filters admitted nothing, and the links they have.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    filtered: Vec<Filtered<'a>>,
-    /// How far the routes were known.
-    route_revision: u64,
-    decided_at: i64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Filtered,
-    Parked,
-    Released,
-    Dead,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Filtered<'a> {
-    org_id: &'a str,
-    link_ids: Vec<&'a str>,
-}
 
 impl Inner {
     pub(crate) async fn record_filtered(
@@ -57,8 +24,8 @@ impl Inner {
         }
         self.metrics.filtered(read.provider.id, resolution.filtered.len());
         let filtered = resolution.filtered.iter().map(|(org, links)| Filtered {
-            org_id: org,
-            link_ids: links.iter().map(|link| link.id.as_ref()).collect(),
+            org_id: org.to_string(),
+            link_ids: links.iter().map(|link| link.id.to_string()).collect(),
         });
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Filtered);
         self.say(Outcome { events: resolution.admitted.len(), filtered: filtered.collect(), ..outcome }, deadline).await
@@ -88,13 +55,14 @@ impl Inner {
         self.say(self.outcome(provider, delivery, sequence, Kind::Dead), deadline).await
     }
 
-    fn outcome<'a>(&self, provider: &'a str, delivery_id: &'a str, sequence: u64, outcome: Kind) -> Outcome<'a> {
+    fn outcome(&self, provider: &str, delivery_id: &str, sequence: u64, outcome: Kind) -> Outcome {
         let (route_revision, decided_at) = (self.routes.revision(), self.deps.clock.now());
         Outcome {
-            provider,
-            delivery_id,
+            provider: provider.to_owned(),
+            delivery_id: delivery_id.to_owned(),
             sequence,
             outcome,
+            reason: None,
             events: 0,
             filtered: Vec::new(),
             route_revision,
@@ -102,14 +70,15 @@ impl Inner {
         }
     }
 
-    async fn say(&self, outcome: Outcome<'_>, deadline: Instant) -> Result<(), PublishError> {
+    async fn say(&self, outcome: Outcome, deadline: Instant) -> Result<(), PublishError> {
         let Ok(payload) = serde_json::to_vec(&outcome) else { return Ok(()) };
         let message = Outgoing {
-            subject: subject::outcome(outcome.provider, outcome.delivery_id),
+            subject: subject::outcome(&outcome.provider, &outcome.delivery_id),
             id: format!("{}:{}:{:?}", outcome.provider, outcome.sequence, outcome.outcome),
             headers: Vec::new(),
             payload: payload.into(),
             once: false,
+            timer: None,
         };
         self.deps.outcomes.publish(message, deadline).await.map(drop)
     }

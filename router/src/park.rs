@@ -127,7 +127,7 @@ fn parked(message: &Message, read: &Read) -> Outgoing {
     let mut headers = message.headers.clone();
     headers.push((header::SEQUENCE.to_owned(), read.sequence.to_string()));
     let (subject, id) = (subject::parked(&read.delivery), read.delivery.message_id());
-    Outgoing { subject, id, headers, payload: message.payload.clone(), once: true }
+    Outgoing { subject, id, headers, payload: message.payload.clone(), once: true, timer: None }
 }
 
 /// Releases when links appear, and looks through everything now and then.

@@ -201,6 +201,7 @@ impl Read {
             occurred_at: Event::time_of(self.normalised.as_ref(), self.delivery.received_at),
             correlation_id: self.delivery.correlation.clone(),
             origin: self.delivery.origin.to_string(),
+            replay_of: None,
             workspaces,
             significance: self.significance,
             event: self.normalised.clone(),
@@ -214,7 +215,7 @@ impl Read {
         let payload =
             serde_json::to_vec(&event).map_err(|source| Error::Answer { what: "an event".to_owned(), source })?;
         let subject = subject::event(self.delivery.origin, org, self.provider.id, &self.key, &id);
-        Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true })
+        Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true, timer: None })
     }
 }
 

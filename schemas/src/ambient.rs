@@ -37,6 +37,12 @@ impl Random {
         Self(Arc::new(draw))
     }
 
+    /// Sixteen random bytes.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 16] {
+        (self.0)().to_be_bytes()
+    }
+
     /// A new id: a prefix and 26 base32 characters.
     #[must_use]
     pub fn id(&self, prefix: &str) -> String {

@@ -58,6 +58,9 @@ pub struct Event {
     pub correlation_id: Option<String>,
     /// How the delivery came in.
     pub origin: String,
+    /// The event that a replay made this one anew from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<String>,
     /// The workspaces whose own link admits it.
     pub workspaces: Vec<String>,
     /// 0 to 100.

@@ -44,6 +44,12 @@ pub const DLQ_STREAM: &str = "Gw-Dlq-Stream";
 pub const DLQ_SEQUENCE: &str = "Gw-Dlq-Sequence";
 /// The subject a dead letter had there.
 pub const DLQ_SUBJECT: &str = "Gw-Dlq-Subject";
+/// The endpoint a dead letter was for.
+pub const ENDPOINT: &str = "Gw-Endpoint";
+/// The attempts that were made.
+pub const ATTEMPT: &str = "Gw-Attempt";
+/// The replay a message belongs to.
+pub const REPLAY: &str = "Gw-Replay";
 /// W3C trace context.
 pub const TRACEPARENT: &str = "traceparent";
 

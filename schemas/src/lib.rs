@@ -3,18 +3,23 @@
 //! Pure: no I/O, no async, no clock, no randomness.
 
 pub mod ambient;
+pub mod attempt;
 pub mod caller;
 pub mod cause;
 pub mod delivery;
+pub mod endpoint;
 pub mod event;
 pub mod event_type;
+pub mod fields;
 pub mod filter;
 pub mod header;
 pub mod instant;
 pub mod json;
+pub mod outcome;
 pub mod problem;
 pub mod provider;
 pub mod route;
+pub mod seal;
 pub mod secret;
 pub mod significance;
 pub mod source_event;

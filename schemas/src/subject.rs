@@ -22,6 +22,12 @@ pub const OUTCOMES: &str = "gw.outcome.>";
 pub const DEAD: &str = "gw.dlq.>";
 /// What [`connection`] makes.
 pub const CONNECTIONS: &str = "gw.connection.>";
+/// What [`retry_wait`] makes.
+pub const RETRIES_WAITING: &str = "gw.retry.wait.>";
+/// What [`retry_due`] makes.
+pub const RETRIES_DUE: &str = "gw.retry.due.>";
+/// What [`attempt`] makes.
+pub const ATTEMPTS: &str = "gw.attempt.>";
 /// What [`probe`] makes.
 pub const PROBES: &str = "gw.probe.>";
 
@@ -61,6 +67,12 @@ pub fn events_of(org: Option<&str>, provider: Option<&str>, history: bool) -> St
     }
 }
 
+/// The events of an organisation whose subjects end like this: `<provider>.<entity>.<action>.<event-id>`.
+#[must_use]
+pub fn events_within(history: bool, org: &str, tail: &str) -> String {
+    format!("{}event.{}.{tail}", if history { "gw.history." } else { "gw." }, SubjectToken::new(org))
+}
+
 /// Where a delivery that no link claims waits: `gw.parked.<provider>.<account>.<delivery>`.
 #[must_use]
 pub fn parked(delivery: &Delivery) -> String {
@@ -88,6 +100,36 @@ pub fn outcome(provider: &str, delivery: &str) -> String {
 #[must_use]
 pub fn dead(stage: &str, reason: &str) -> String {
     format!("gw.dlq.{}.{}", SubjectToken::new(stage), SubjectToken::new(reason))
+}
+
+/// Where a push waits for its time: `gw.retry.wait.<endpoint>.<event-id>`.
+#[must_use]
+pub fn retry_wait(endpoint: &str, event: &str) -> String {
+    format!("gw.retry.wait.{}.{}", SubjectToken::new(endpoint), SubjectToken::new(event))
+}
+
+/// Where a push is due: `gw.retry.due.<endpoint>.<event-id>`.
+#[must_use]
+pub fn retry_due(endpoint: &str, event: &str) -> String {
+    format!("gw.retry.due.{}.{}", SubjectToken::new(endpoint), SubjectToken::new(event))
+}
+
+/// The pushes of an endpoint that wait for their time.
+#[must_use]
+pub fn retries_waiting_of(endpoint: &str) -> String {
+    format!("gw.retry.wait.{}.>", SubjectToken::new(endpoint))
+}
+
+/// The pushes of an endpoint that are due.
+#[must_use]
+pub fn retries_due_of(endpoint: &str) -> String {
+    format!("gw.retry.due.{}.>", SubjectToken::new(endpoint))
+}
+
+/// What became of a push: `gw.attempt.<org>.<endpoint>.<event-id>`.
+#[must_use]
+pub fn attempt(org: &str, endpoint: &str, event: &str) -> String {
+    format!("gw.attempt.{}.{}.{}", SubjectToken::new(org), SubjectToken::new(endpoint), SubjectToken::new(event))
 }
 
 /// What happened to a connection: `gw.connection.<org>.<what>`.

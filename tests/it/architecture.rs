@@ -10,9 +10,9 @@ use std::{
 mod documents;
 
 /// The crates of the product.
-const CRATES: [&str; 7] = ["schemas", "nats", "ingest", "router", "vault", "backfill", "gw"];
+const CRATES: [&str; 9] = ["schemas", "nats", "store", "ingest", "router", "deliver", "vault", "backfill", "gw"];
 /// Those of them that do not know one provider from another.
-const SERVICES: [&str; 5] = ["nats", "ingest", "router", "vault", "backfill"];
+const SERVICES: [&str; 6] = ["nats", "ingest", "router", "deliver", "vault", "backfill"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_owned()
@@ -91,10 +91,14 @@ fn imports_go_from_the_plug_board_to_the_services_to_the_broker_to_the_language(
     }
     check("schemas", &[]);
     check("nats", &["schemas"]);
-    for service in ["ingest", "router", "vault", "backfill"] {
+    check("store", &[]);
+    for service in ["ingest", "router", "backfill"] {
         check(service, &["nats", "schemas"]);
     }
-    check("gw", &["ingest", "router", "vault", "backfill", "nats", "schemas"]);
+    for service in ["deliver", "vault"] {
+        check(service, &["nats", "schemas", "store"]);
+    }
+    check("gw", &["ingest", "router", "deliver", "vault", "backfill", "nats", "store", "schemas"]);
     check("tests", &["nats", "schemas"]);
 }
 
@@ -113,8 +117,8 @@ fn a_library_is_named_only_by_the_crates_that_own_its_subject() {
     }
     check("async-nats", &["nats", "bench"]);
     check("aes-gcm", &["vault"]);
-    check("sqlx", &["vault", "gw"]);
-    check("axum", &["ingest", "vault", "gw", "bench"]);
+    check("sqlx", &["store", "deliver", "vault", "gw"]);
+    check("axum", &["ingest", "deliver", "vault", "gw", "bench"]);
     check("clap", &["gw", "bench"]);
 }
 

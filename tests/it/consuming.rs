@@ -132,6 +132,7 @@ impl Ground {
             headers: Vec::new(),
             payload: body.to_owned().into(),
             once: false,
+            timer: None,
         };
         self.publisher.publish(message, Instant::now() + Duration::from_secs(5)).await.expect("it is stored");
     }

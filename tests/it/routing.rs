@@ -224,6 +224,7 @@ async fn history_becomes_history() {
         headers: delivery.headers(),
         payload: webhook.body.into(),
         once: true,
+        timer: None,
     };
     assert!(message.subject.starts_with("gw.history.webhook.github.push."));
     publisher.publish(message, tokio::time::Instant::now() + Duration::from_secs(5)).await.expect("stored");

@@ -48,19 +48,9 @@ pub(crate) enum Error {
     /// The link was removed before.
     #[error("the link was removed before")]
     AlreadyRemoved,
-    /// The database failed.
-    #[error("the database failed")]
-    Store(#[from] sqlx::Error),
-    /// A row holds what nothing may write.
-    #[error("{table} {id}: {column} holds an impossible value")]
-    Impossible {
-        /// The table.
-        table: &'static str,
-        /// The row.
-        id: String,
-        /// The column.
-        column: &'static str,
-    },
+    /// The database failed, or holds what nothing may write.
+    #[error(transparent)]
+    Store(#[from] store::Error),
     /// The broker failed.
     #[error("the broker failed")]
     Broker(#[from] nats::Error),
@@ -92,27 +82,25 @@ impl Error {
             Self::Query(rejection) => {
                 Problem::new(400, "invalid_query", "The query cannot be read").detail(rejection.body_text())
             }
-            Self::Invalid(faults) => faults.problem(),
+            Self::Invalid(faults) => crate::fields::problem(faults),
             Self::AlreadyLinked { link } => {
                 Problem::new(409, "resource_already_linked", "The resource is linked already")
                     .with("resourceId", link.as_str())
             }
             Self::AlreadyRemoved => Problem::new(400, "already_removed", "The link was removed before"),
-            Self::Store(error) if is_passing(error) => {
+            Self::Store(error) if error.is_passing() => {
                 Problem::new(503, "store_unavailable", "The database does not answer")
             }
             Self::Broker(_) | Self::Publish(_) => Problem::new(503, "broker_unavailable", "The broker does not answer"),
-            Self::Store(_) | Self::Impossible { .. } | Self::Encode(_) => {
-                Problem::new(500, "internal", "Internal error")
-            }
+            Self::Store(_) | Self::Encode(_) => Problem::new(500, "internal", "Internal error"),
         }
     }
 }
 
-/// Whether the database may answer the next time.
-fn is_passing(error: &sqlx::Error) -> bool {
-    use sqlx::Error as E;
-    matches!(error, E::Io(_) | E::Tls(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed | E::BeginFailed)
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
 }
 
 impl IntoResponse for Error {

@@ -13,35 +13,29 @@ mod outbox;
 mod projection;
 mod reconcile;
 mod records;
-mod store;
+mod rows;
+pub mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use nats::{Broker, Bucket, Publisher};
 use schemas::{
     ambient::{Clock, Random},
     route,
 };
-use sqlx::{
-    AnyPool,
-    migrate::{MigrateError, Migrator},
-};
+use store::Db;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use records::Records;
-use store::Db;
-
-/// The migrations of the whole gateway, the same for SQLite and PostgreSQL.
-pub static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// What the vault needs from outside.
 #[derive(Debug)]
 pub struct Deps {
     /// The database, migrated.
-    pub db: AnyPool,
+    pub db: Db,
     /// The connection to the broker.
     pub broker: Broker,
     /// A publisher to `GW_CONNECTION`, in pipeline mode: that stream takes no batches.
@@ -68,7 +62,7 @@ impl Vault {
     pub fn new(deps: Deps) -> Self {
         let Deps { db, broker, events, clock, random } = deps;
         Self {
-            records: Records { db: Db::new(db), clock, random, poke: Arc::new(Notify::new()) },
+            records: Records { db, clock, random, poke: Arc::new(Notify::new()) },
             routes: Bucket::new(&broker, route::ROUTES),
             connections: Bucket::new(&broker, route::CONNECTIONS),
             broker,
@@ -87,18 +81,4 @@ pub async fn run(vault: Vault, stop: CancellationToken) {
     let work = async { tokio::join!(reconcile::at_start(&vault), outbox::run(&vault)) };
     // Nothing is lost where it is cut off: what was not confirmed is still in the outbox.
     stop.run_until_cancelled(Box::pin(work)).await;
-}
-
-/// Brings the database to the newest migration.
-pub async fn migrate(db: &AnyPool) -> Result<(), MigrateError> {
-    const TRIES: u32 = 3;
-    const PAUSE: Duration = Duration::from_millis(200);
-    // SQLite has no migration lock: of two processes that start on a new file, one may find the other's tables.
-    for _ in 1..TRIES {
-        if MIGRATOR.run(db).await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    MIGRATOR.run(db).await
 }

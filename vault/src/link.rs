@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     connection::Connection,
-    fields::{Fault, Faults, Fields},
+    fields::{Fault, Faults, Fields, OTHER_ACCOUNT, bad_entry},
 };
 
 /// Entries an event filter may have.
@@ -97,7 +97,7 @@ impl NewLink {
         if let (Some((_, Level::Account)), Some(target)) = (&kind, target)
             && target != connection.account
         {
-            fields.faults.add("providerResourceId", Fault::OtherAccount);
+            fields.faults.add("providerResourceId", OTHER_ACCOUNT);
         }
         let name = fields.optional("resourceName").map(str::to_owned);
         let workspace = fields.optional("workspaceId").map(str::to_owned);
@@ -148,7 +148,7 @@ fn read_events(fields: &mut Fields<'_>, entries: &[Value]) -> Vec<String> {
     for (at, entry) in entries.iter().enumerate() {
         match entry.as_str().filter(|entry| filter::is_valid(entry)) {
             Some(entry) => events.push(entry.to_owned()),
-            None => fields.faults.add("sync.events", Fault::Entry(at)),
+            None => fields.faults.add("sync.events", bad_entry(at)),
         }
     }
     events

@@ -17,7 +17,7 @@ use crate::{
     Vault,
     error::{Chain, Error},
     projection,
-    store::{
+    rows::{
         connections, links,
         outbox::{self, Key, Kind, Pending},
     },
@@ -80,7 +80,7 @@ async fn drain(vault: &Vault, stuck: &mut HashSet<Key>) -> Result<(), Error> {
                     }
                     done.push(change.key);
                 }
-                Err(error @ Error::Impossible { .. }) => {
+                Err(error @ Error::Store(store::Error::Impossible { .. })) => {
                     skipped += 1;
                     if stuck.insert(change.key) {
                         error!(error = %Chain(&error), "outbox.stuck");

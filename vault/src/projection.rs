@@ -16,7 +16,7 @@ use crate::{
     connection::Connection,
     error::Error,
     link::Link,
-    store::outbox::{Pending, What},
+    rows::outbox::{Pending, What},
 };
 
 /// Brings a route to the bucket, unless the bucket knows something newer.
@@ -91,6 +91,7 @@ pub(crate) fn message(
         headers: headers(connection),
         payload: encode(&told)?,
         once: false,
+        timer: None,
     })
 }
 

@@ -18,7 +18,7 @@ use crate::{
     link::Link,
     outbox::backoff,
     projection,
-    store::{connections, links},
+    rows::{connections, links},
 };
 
 /// Rows read at once.

@@ -10,6 +10,7 @@ use schemas::{
     provider,
 };
 use sqlx::AnyConnection;
+use store::Db;
 use tokio::sync::Notify;
 use tracing::info;
 
@@ -17,8 +18,8 @@ use crate::{
     connection::{Connection, NewConnection},
     error::Error,
     link::{Link, NewLink},
-    store::{
-        Db, connections, links,
+    rows::{
+        connections, links,
         outbox::{self, Key, Kind, What},
     },
 };
@@ -86,7 +87,7 @@ impl Records {
     pub(crate) async fn linkable(&self, caller: &Caller, id: &str) -> Result<(Connection, &'static Provider), Error> {
         let connection = self.connection(caller, id).await?;
         active(&connection)?;
-        let provider = provider::find(&connection.provider).ok_or_else(|| Error::Impossible {
+        let provider = provider::find(&connection.provider).ok_or_else(|| store::Error::Impossible {
             table: "connections",
             id: connection.id.clone(),
             column: "provider",

@@ -27,7 +27,9 @@ use sqlx::{AnyPool, any::AnyPoolOptions};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
-use crate::{http, migrate, records::Records, store::Db};
+use store::Db;
+
+use crate::{http, records::Records};
 
 /// The time of the first change: 2023-11-14T22:13:20Z.
 const START: i64 = 1_700_000_000_000;
@@ -135,7 +137,7 @@ async fn on_each<F: Future<Output = ()>>(test: impl Fn(House) -> F) {
     let file = directory.path().join("gw.db");
     let db = pool(&format!("sqlite://{}?mode=rwc", file.display())).await;
     sqlx::query("pragma journal_mode = wal").execute(&db).await.expect("WAL");
-    migrate(&db).await.expect("the migrations");
+    store::migrate(&db).await.expect("the migrations");
     test(House::new(db.clone())).await;
     db.close().await;
 
@@ -149,7 +151,7 @@ async fn on_each<F: Future<Output = ()>>(test: impl Fn(House) -> F) {
     run(format!("create schema {schema}")).await.expect("a schema");
     let separator = if url.contains('?') { '&' } else { '?' };
     let db = pool(&format!("{url}{separator}options=-csearch_path%3D{schema}")).await;
-    migrate(&db).await.expect("the migrations");
+    store::migrate(&db).await.expect("the migrations");
     test(House::new(db.clone())).await;
     db.close().await;
     run(format!("drop schema {schema} cascade")).await.expect("no schema");

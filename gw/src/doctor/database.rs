@@ -3,14 +3,14 @@
 use sqlx::AnyPool;
 
 use super::Check;
-use crate::{config::ServeArgs, error::chain, store};
+use crate::{config::ServeArgs, database, error::chain};
 
 pub(super) async fn check(args: &ServeArgs) -> Vec<Check> {
     let file = args.data.data_dir.join("gw.db");
     if args.database.database_url.is_none() && !file.exists() {
         return vec![Check::ok(format!("the database {} is not there yet: `gw serve` makes it", file.display()))];
     }
-    let pool = match store::open(&args.database, &args.data).await {
+    let pool = match database::open(&args.database, &args.data).await {
         Ok(pool) => pool,
         Err(error) => return vec![Check::fail(chain(&error), "correct DATABASE_URL, or start the database")],
     };
@@ -25,7 +25,7 @@ async fn applied(pool: &AnyPool) -> Vec<i64> {
 }
 
 fn wanted() -> Vec<i64> {
-    vault::MIGRATOR.iter().map(|migration| migration.version).collect()
+    store::MIGRATOR.iter().map(|migration| migration.version).collect()
 }
 
 fn tables(applied: &[i64], wanted: &[i64]) -> Check {

@@ -5,24 +5,26 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nats::{Broker, Mode, Publisher, topology};
 use prometheus_client::registry::Registry;
 use schemas::ambient::{Clock, Random};
-use sqlx::AnyPool;
+use store::Db;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{PublishMode, Role, ServeArgs},
+    database,
     error::Error,
     health::{Health, Metrics},
     lifecycle::Tasks,
-    store,
+    seal,
 };
 
 /// What runs, and what health looks at.
 pub(super) struct Parts {
     pub(super) ingest: Option<ingest::Ingest>,
+    pub(super) deliver: Option<deliver::Deliver>,
     pub(super) vault: Option<vault::Vault>,
     router: Option<router::Router>,
-    db: Option<AnyPool>,
+    db: Option<Db>,
     broker: Broker,
     registry: Option<Registry>,
     clock: Clock,
@@ -41,7 +43,9 @@ impl Parts {
         let (clock, random) = (system_clock(), Random::new(rand::random));
         let instance = random.id("gw-");
         let mode = match args.publish {
-            PublishMode::Auto if args.runs(Role::Ingest) || args.runs(Role::Router) => {
+            PublishMode::Auto
+                if [Role::Ingest, Role::Router, Role::Deliver].into_iter().any(|role| args.runs(role)) =>
+            {
                 Mode::measure(broker, &instance).await
             }
             PublishMode::Auto | PublishMode::Pipeline => Mode::Pipeline,
@@ -50,6 +54,7 @@ impl Parts {
         let mut registry = Registry::default();
         let mut parts = Self {
             ingest: None,
+            deliver: None,
             vault: None,
             router: None,
             db: None,
@@ -79,17 +84,45 @@ impl Parts {
             work.spawn("the router", async move { Box::pin(running.run(stop)).await });
             parts.router = Some(router);
         }
+        if args.runs(Role::Deliver) {
+            let deps = deliver::Deps {
+                db: parts.database(args).await?,
+                broker: broker.clone(),
+                attempts: publisher(broker, mode, work),
+                timers: publisher(broker, mode, work),
+                dead: publisher(broker, mode, work),
+                clock: clock.clone(),
+                random: random.clone(),
+                sealer: seal::sealer(args, &random)?,
+                reach: deliver::push::Reach { allow: args.endpoint_allow.clone(), dev: args.dev },
+                recreate_consumers: applies,
+            };
+            let deliver = deliver::Deliver::new(deps, &mut registry);
+            let (running, stop) = (deliver.clone(), work.stop());
+            work.spawn("deliveries", async move { Box::pin(running.run(stop)).await });
+            parts.deliver = Some(deliver);
+        }
         if args.runs(Role::Vault) {
-            let db = store::open(&args.database, &args.data).await?;
-            vault::migrate(&db).await.map_err(Error::Migrate)?;
+            let db = parts.database(args).await?;
             let events = publisher(broker, Mode::Pipeline, work);
-            let vault =
-                vault::Vault::new(vault::Deps { db: db.clone(), broker: broker.clone(), events, clock, random });
+            let vault = vault::Vault::new(vault::Deps { db, broker: broker.clone(), events, clock, random });
             work.spawn("the vault", vault::run(vault.clone(), work.stop()));
-            (parts.vault, parts.db) = (Some(vault), Some(db));
+            parts.vault = Some(vault);
         }
         parts.registry = Some(registry);
         Ok(parts)
+    }
+
+    /// The database, opened once and migrated; the services here share one writer.
+    async fn database(&mut self, args: &ServeArgs) -> Result<Db, Error> {
+        if let Some(db) = &self.db {
+            return Ok(db.clone());
+        }
+        let pool = database::open(&args.database, &args.data).await?;
+        store::migrate(&pool).await.map_err(Error::Migrate)?;
+        let db = Db::new(pool);
+        self.db = Some(db.clone());
+        Ok(db)
     }
 
     /// What health looks at; asked once.
@@ -99,7 +132,7 @@ impl Parts {
             instance: self.instance.clone(),
             broker: self.broker.clone(),
             router: self.router.clone(),
-            db: self.db.clone(),
+            db: self.db.as_ref().map(|db| db.pool.clone()),
             check,
             stop,
             clock: self.clock.clone(),

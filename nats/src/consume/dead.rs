@@ -45,6 +45,7 @@ impl DeadLetters {
             headers,
             payload: message.payload.clone(),
             once: false,
+            timer: None,
         };
         self.publisher.publish(letter, Instant::now() + PATIENCE).await.map(drop)
     }

@@ -58,6 +58,7 @@ fn probes(instance: &str, round: usize) -> Vec<Outgoing> {
         headers: Headers::new(),
         payload: Bytes::from_static(&[b'x'; BYTES]),
         once: false,
+        timer: None,
     };
     (0..MESSAGES).map(probe).collect()
 }

@@ -3,7 +3,7 @@ use schemas::route::Status;
 use super::*;
 use crate::{
     error::Error,
-    store::{
+    rows::{
         connections, links,
         outbox::{self, Kind},
     },
@@ -15,10 +15,10 @@ async fn two_processes_may_migrate_one_new_file_at_once_and_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let url = format!("sqlite://{}?mode=rwc", directory.path().join("gw.db").display());
     let (one, two) = (pool(&url).await, pool(&url).await);
-    let (first, second) = tokio::join!(migrate(&one), migrate(&two));
+    let (first, second) = tokio::join!(store::migrate(&one), store::migrate(&two));
     first.expect("the migrations");
     second.expect("the migrations");
-    migrate(&one).await.expect("nothing to do");
+    store::migrate(&one).await.expect("nothing to do");
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn an_impossible_row_is_named_and_not_guessed_at() {
         query.execute(&house.records.db.pool).await.expect("a broken row");
         let error = links::get(&house.records.db.pool, &id).await.expect_err("an impossible row");
         assert!(
-            matches!(&error, Error::Impossible { table: "links", id: found, column: "sync_events" } if *found == id)
+            matches!(&error, Error::Store(store::Error::Impossible { table: "links", id: found, column: "sync_events" }) if *found == id)
         );
         house.get(&format!("/connections/{connection}/resources")).await.refused(500, "internal");
         let refused = sqlx::query("update links set status = 'lost'").execute(&house.records.db.pool).await;

@@ -3,7 +3,9 @@
 use schemas::{Level, filter::Sync};
 use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
-use super::{Columns, Db, connections};
+use store::{Columns, Db};
+
+use super::connections;
 use crate::{
     connection::Connection,
     error::Error,
@@ -152,7 +154,7 @@ fn read(row: &AnyRow) -> Result<Link, Error> {
         None => None,
         Some(0) => Some(false),
         Some(1) => Some(true),
-        Some(_) => return Err(columns.impossible("auto_sync")),
+        Some(_) => return Err(columns.impossible("auto_sync").into()),
     };
     Ok(Link {
         id: columns.text("id")?,

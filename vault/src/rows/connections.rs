@@ -3,11 +3,11 @@
 use schemas::route::Status;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
-use super::{Columns, Db};
 use crate::{
     connection::{Connection, NewConnection},
     error::Error,
 };
+use store::{Columns, Db};
 
 /// Inserts a connection, or revives a revoked one with the next generation; none where one exists that is not
 /// revoked.

@@ -51,7 +51,7 @@ pub(crate) async fn open(database: &DatabaseArgs, data: &DataArgs) -> Result<Any
 /// `gw migrate`.
 pub(crate) async fn migrate(args: MigrateArgs) -> Result<(), Error> {
     let pool = open(&args.database, &args.data).await?;
-    vault::migrate(&pool).await.map_err(Error::Migrate)?;
+    store::migrate(&pool).await.map_err(Error::Migrate)?;
     pool.close().await;
     Ok(())
 }

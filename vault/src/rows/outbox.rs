@@ -2,8 +2,8 @@
 
 use sqlx::{AnyConnection, AnyPool, any::AnyRow};
 
-use super::{Columns, Db};
 use crate::error::Error;
+use store::{Columns, Db};
 
 /// Whose row changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,54 @@
+//! What became of a delivery where it was not simply an event for each organisation that claims it: the messages of
+//! `GW_OUTCOME`.
+
+use serde::{Deserialize, Serialize};
+
+/// The body of a message in `GW_OUTCOME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// The provider's id.
+    pub provider: String,
+    /// The delivery.
+    pub delivery_id: String,
+    /// The delivery's place in `GW_WEBHOOK`.
+    pub sequence: u64,
+    /// What it was.
+    pub outcome: Kind,
+    /// Why it is dead: `unreadable`, `payload-unavailable`, `exhausted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How many organisations got an event.
+    pub events: usize,
+    /// The organisations whose filters admitted nothing, and the links they have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filtered: Vec<Filtered>,
+    /// How far the routes were known.
+    pub route_revision: u64,
+    /// When it was decided, milliseconds since the epoch.
+    pub decided_at: i64,
+}
+
+/// What a delivery came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Links claim it whose filters do not admit it.
+    Filtered,
+    /// No link claims it.
+    Parked,
+    /// It was parked, and a link claimed it.
+    Released,
+    /// It is a dead letter.
+    Dead,
+}
+
+/// An organisation that got nothing, and its links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Filtered {
+    /// The organisation.
+    pub org_id: String,
+    /// Its links that claim the delivery.
+    pub link_ids: Vec<String>,
+}
