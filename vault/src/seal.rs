@@ -133,7 +133,7 @@ mod tests {
     fn the_previous_key_opens_and_a_lost_one_is_named() {
         let random = random();
         let (old, new) = (new_key(&random), new_key(&random));
-        let Sealer(before) = sealer(&[old.clone()], &random).expect("a key");
+        let Sealer(before) = sealer(std::slice::from_ref(&old), &random).expect("a key");
         let sealed = before.seal("o", "c", &Secret::new("s")).expect("sealed");
         let Sealer(both) = sealer(&[new.clone(), old], &random).expect("keys");
         assert_eq!(both.open("o", "c", &sealed).expect("opened").expose(), "s");
