@@ -1,7 +1,8 @@
 //! Events on to HTTP endpoints.
 //!
 //! `endpoint` keeps what organisations want pushed where; `push` does it: a durable consumer of `GW_EVENT` an
-//! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step.
+//! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step. `feed` lets readers come instead:
+//! server-sent events.
 
 use std::sync::Arc;
 
@@ -15,9 +16,13 @@ use store::Db;
 use tokio_util::sync::CancellationToken;
 
 pub mod endpoint;
+mod error;
+mod feed;
 pub mod push;
 
 use endpoint::Endpoints;
+use error::Error;
+use feed::Feed;
 
 /// What the service needs of the rest.
 #[derive(Clone, Debug)]
@@ -52,6 +57,7 @@ pub struct Deliver(Arc<Inner>);
 struct Inner {
     deps: Deps,
     endpoints: Endpoints,
+    feed: Feed,
 }
 
 impl Deliver {
@@ -59,18 +65,19 @@ impl Deliver {
     #[must_use]
     pub fn new(deps: Deps, _registry: &mut Registry) -> Self {
         let endpoints = Endpoints::new(deps.db.clone());
-        Self(Arc::new(Inner { deps, endpoints }))
+        let feed = Feed::new(deps.broker.clone(), deps.clock.clone());
+        Self(Arc::new(Inner { deps, endpoints, feed }))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
         let directory = endpoint::watch(self.0.endpoints.clone(), self.0.deps.clone(), stop.clone());
-        let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop);
-        tokio::join!(directory, push);
+        let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop.clone());
+        tokio::join!(directory, push, self.0.feed.run(stop));
     }
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(deliver: &Deliver) -> axum::Router {
-    endpoint::api(deliver.0.endpoints.clone(), deliver.0.deps.clone())
+    endpoint::api(deliver.0.endpoints.clone(), deliver.0.deps.clone()).merge(feed::api(deliver.0.feed.clone()))
 }

@@ -125,7 +125,7 @@ impl Drop for Reader {
     }
 }
 
-fn policy(start: Start) -> DeliverPolicy {
+pub(crate) fn policy(start: Start) -> DeliverPolicy {
     match start {
         Start::First => DeliverPolicy::All,
         Start::New => DeliverPolicy::New,

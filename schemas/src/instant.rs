@@ -1,5 +1,7 @@
 //! Points in time on the wire: milliseconds since the epoch, and RFC 3339 in UTC with milliseconds.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
 
@@ -18,6 +20,28 @@ pub fn rfc3339(millis: i64) -> String {
 pub fn parse(text: &str) -> Option<i64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
+/// A length of time as settings and queries have it: `250ms`, `10s`, `5m`, `8h`, `7d`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.find(|letter: char| !letter.is_ascii_digit())?)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// A point in time as people give it: so long before now, `15m`, or an RFC 3339 time.
+#[must_use]
+pub fn moment(text: &str, now: i64) -> Option<i64> {
+    let ago = duration(text).and_then(|ago| i64::try_from(ago.as_millis()).ok());
+    ago.and_then(|ago| now.checked_sub(ago)).or_else(|| parse(text))
 }
 
 /// Milliseconds since the epoch of what providers send as a time: RFC 3339 text, or a number (or a number as

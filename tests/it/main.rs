@@ -5,6 +5,7 @@ mod checker;
 mod cli;
 mod consuming;
 mod faults;
+mod feed;
 mod filters;
 mod health;
 mod internal;

@@ -121,11 +121,11 @@ impl Answer {
 }
 
 fn anyone() -> Caller {
-    Caller { org: None }
+    Caller { org: None, key: String::new() }
 }
 
 fn narrowed(org: &str) -> Caller {
-    Caller { org: Some(org.to_owned()) }
+    Caller { org: Some(org.to_owned()), key: String::new() }
 }
 
 /// Runs a test on each database, on one of its own.
