@@ -11,18 +11,22 @@ use std::{
 };
 
 use axum::{
-    Extension, Router,
+    Extension,
     body::{Body, Bytes},
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
-    routing::get,
 };
 use nats::{Broker, Follower, Next, topology};
-use schemas::{caller::Caller, header as names};
+use schemas::{
+    caller::Caller,
+    header as names,
+    problem::{Problem, Refusal},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::Error;
 
@@ -60,10 +64,33 @@ impl Feed {
 }
 
 /// The route.
-pub(crate) fn api(feed: Feed) -> Router {
-    Router::new().route("/events/stream", get(stream)).with_state(feed)
+pub(crate) fn api(feed: Feed) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(stream)).with_state(feed)
 }
 
+/// Events as they come, and from any point that the stream still holds: server-sent events.
+///
+/// The id of an event is its sequence; who comes back sends it as `Last-Event-ID`.
+#[utoipa::path(
+    get,
+    path = "/events/stream",
+    tag = "events",
+    params(
+        ("orgId" = Option<String>, Query, description = "The organisation; the key's own without it"),
+        ("types" = Option<String>, Query, description = "Patterns separated by commas: `github:push`, `github:*`, `*`"),
+        ("history" = Option<bool>, Query, description = "Also backfilled and replayed events"),
+        ("from" = Option<String>, Query, description = "`now`, `first`, or a sequence to begin with"),
+        ("since" = Option<String>, Query, description = "A time to begin with: `15m`, or RFC 3339"),
+        ("lastEventId" = Option<String>, Query, description = "In the place of the header"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")
+    ),
+    responses(
+        (status = 200, description = "Events", content_type = "text/event-stream", body = String),
+        (status = 410, description = "What comes next is not held any more", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The key has too many streams open", body = Problem, content_type = "application/problem+json"),
+        Refusal
+    )
+)]
 async fn stream(
     State(feed): State<Feed>,
     Extension(caller): Extension<Caller>,

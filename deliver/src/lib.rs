@@ -14,6 +14,7 @@ use schemas::{
 };
 use store::Db;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 pub mod endpoint;
 mod error;
@@ -78,6 +79,7 @@ impl Deliver {
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
-pub fn api(deliver: &Deliver) -> axum::Router {
-    endpoint::api(deliver.0.endpoints.clone(), deliver.0.deps.clone()).merge(feed::api(deliver.0.feed.clone()))
+pub fn api(deliver: &Deliver) -> OpenApiRouter {
+    OpenApiRouter::from(endpoint::api(deliver.0.endpoints.clone(), deliver.0.deps.clone()))
+        .merge(feed::api(deliver.0.feed.clone()))
 }

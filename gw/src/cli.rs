@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs,
-    TopologyArgs,
+    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs,
+    TailArgs, TopologyArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Link(LinkArgs),
     /// Maintain the routes.
     Routes(RoutesArgs),
+    /// Describe the messages (JSON Schema) or the subjects (AsyncAPI) for programs that read them.
+    Schema(SchemaArgs),
     /// Print shell completions.
     Completions {
         /// For which shell.

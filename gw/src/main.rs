@@ -16,8 +16,10 @@ mod health;
 mod lifecycle;
 mod link;
 mod listener;
+mod openapi;
 mod output;
 mod request;
+mod schema;
 mod seal;
 mod send;
 mod serve;
@@ -64,6 +66,7 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,
         Command::Routes(routes) => link::routes(routes).await,
+        Command::Schema(args) => schema::run(&args),
         Command::Migrate(migrate) => database::migrate(migrate).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),
     }

@@ -2,12 +2,13 @@
 
 use std::{fs, process::ExitCode};
 
-use axum::{Router, middleware};
+use axum::middleware;
 use nats::{Broker, topology};
 use schemas::ambient::Random;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     auth, broker,
@@ -18,7 +19,7 @@ use crate::{
     health,
     lifecycle::{Signals, Tasks},
     listener::Listener,
-    request, telemetry,
+    openapi, request, telemetry,
 };
 
 mod parts;
@@ -202,7 +203,7 @@ fn listen(
 ) {
     let random = Random::new(rand::random);
     let keys = auth::Keys::new(&args.api_keys);
-    let mut api = Router::new();
+    let mut api = OpenApiRouter::new();
     if let Some(ingest) = &parts.ingest {
         api = api.merge(ingest.api());
     }
@@ -212,9 +213,11 @@ fn listen(
     if let Some(vault) = &parts.vault {
         api = api.merge(vault::api(vault.clone()));
     }
-    let api = api.layer(middleware::from_fn_with_state(keys, auth::check));
     let health = health::routes(parts.health(checked, intake.stop()));
-    let api = request::wrap(api.merge(health), "api", &random);
+    // What health says needs no key.
+    let (api, description) =
+        api.layer(middleware::from_fn_with_state(keys, auth::check)).merge(health).split_for_parts();
+    let api = request::wrap(api.merge(openapi::route(description)), "api", &random);
     // It stays up until the work is done, so that a stop can be watched.
     work.spawn("the API listener", listeners.api.serve(api, work.stop()));
     if let (Some(ingest), Some(public)) = (&parts.ingest, listeners.public) {

@@ -12,6 +12,7 @@ mod internal;
 mod lifecycle;
 mod limits;
 mod links;
+mod openapi;
 mod outbox;
 mod parking;
 mod permissions;

@@ -10,6 +10,7 @@ use nats::{Bucket, Reader, Start};
 use schemas::route::{ConnectionState, Route};
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::{debug, info, warn};
+use utoipa::ToSchema;
 
 use crate::{
     Vault,
@@ -29,7 +30,7 @@ const IN_FLIGHT: usize = 16;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// What the buckets hold now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Report {
     /// Connections.
     pub(crate) connections: u64,

@@ -62,7 +62,7 @@ impl House {
     }
 
     async fn ask(&self, caller: &Caller, method: Method, path: &str, body: impl Into<Body>) -> Answer {
-        let api: Router = http::records(self.records.clone()).layer(Extension(caller.clone()));
+        let api = Router::from(http::records(self.records.clone())).layer(Extension(caller.clone()));
         let request = Request::builder().method(method).uri(path).body(body.into()).expect("a request");
         let response = api.oneshot(request).await.expect("an answer");
         let status = response.status().as_u16();
