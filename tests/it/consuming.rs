@@ -109,7 +109,8 @@ impl Ground {
         let create = json!({ "stream_name": STREAM, "config": config });
         raw.request(&format!("$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{NAME}"), &create).await.expect("a consumer");
         let broker = world.broker().await;
-        let (publisher, _) = Publisher::new(&broker, Mode::Pipeline);
+        let (publisher, task) = Publisher::new(&broker, Mode::Pipeline);
+        tokio::spawn(task);
         let (script, stop) = (Arc::new(Script::default()), CancellationToken::new());
         let consumer = Consumer {
             broker: broker.clone(),
