@@ -138,6 +138,30 @@ async fn a_consumer_that_is_deleted_under_the_router_comes_back_and_nothing_is_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_made_anew_brings_nothing_old_to_who_linked_since() {
+    let Some(mut world) = world("auto").await else { return };
+    world.link(&Link::repository("org_a", "77")).await;
+    world.accept(&Webhook::push(77, 1)).await;
+    assert_eq!(world.events("org_a", 1).await.len(), 1);
+    checker::settled(&mut world).await;
+    // A router that finds its broker again looks how far its consumer is.
+    let pid = world.nats_pid();
+    world.kill_nats();
+    eventually("gw started it again", || async { (world.nats_pid() != pid).then_some(()) }).await;
+    world.ready().await;
+    let broker = world.broker().await;
+    let consumer = async || topology::consumer_info(&broker, topology::GW_WEBHOOK, topology::ROUTER).await.ok();
+    eventually("the router pulls again", || async { consumer().await.filter(|info| info.num_waiting > 0) }).await;
+    let mut raw = Raw::connect(&world.nats_url()).await;
+    raw.request("$JS.API.CONSUMER.DELETE.GW_WEBHOOK.router", &json!({})).await.expect("it is deleted");
+    world.link(&Link::repository("org_b", "77")).await;
+    world.accept(&Webhook::push(77, 2)).await;
+    assert_eq!(world.events("org_a", 2).await.len(), 2);
+    checker::settled(&mut world).await;
+    assert_eq!(world.events("org_b", 1).await.len(), 1, "the first delivery was before its link");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_of_routes_that_took_the_place_of_another_is_read_anew() {
     let mut world = World::start().await;
     for repository in 1..=20 {
