@@ -68,6 +68,14 @@ impl DerefMut for Write {
     }
 }
 
+/// Rows by their ids; what a row holds may be impossible.
+pub(crate) type Page<T> = Vec<(String, Result<T, Error>)>;
+
+/// Reads a page, each row by itself.
+fn page<T>(rows: &[AnyRow], read: impl Fn(&AnyRow) -> Result<T, Error>) -> Result<Page<T>, Error> {
+    rows.iter().map(|row| Ok((row.try_get("id")?, read(row)))).collect()
+}
+
 /// A row, and whose columns these are: a join prefixes them.
 struct Columns<'a> {
     row: &'a AnyRow,

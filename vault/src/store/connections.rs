@@ -3,7 +3,7 @@
 use schemas::route::Status;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
-use super::{Columns, Db};
+use super::{Columns, Db, Page, page};
 use crate::{
     connection::{Connection, NewConnection},
     error::Error,
@@ -75,9 +75,9 @@ pub(crate) async fn list(db: &AnyPool, org: Option<&str>) -> Result<Vec<Connecti
 }
 
 /// The next connections in the order of their ids.
-pub(crate) async fn after(db: &AnyPool, id: &str, limit: i64) -> Result<Vec<Connection>, Error> {
+pub(crate) async fn after(db: &AnyPool, id: &str, limit: i64) -> Result<Page<Connection>, Error> {
     let query = sqlx::query("select * from connections where id > $1 order by id limit $2");
-    query.bind(id).bind(limit).fetch_all(db).await?.iter().map(|row| read(row, "")).collect()
+    page(&query.bind(id).bind(limit).fetch_all(db).await?, |row| read(row, ""))
 }
 
 /// Moves the version of an unchanged row beyond what the bucket holds. Tells whether the row was unchanged.
