@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connect::Broker, message::Message};
+use crate::{connect::Broker, message::Message, publish::PublishError};
 
 mod dead;
 mod lanes;
@@ -54,6 +54,15 @@ pub trait Handler: Send + Sync + 'static {
     /// One verdict for each message. After a [`Verdict::Retry`] the message and all behind it come again;
     /// `attempt` says how often the first of them was retried before.
     fn handle(&self, messages: Arc<[Message]>, attempt: u32) -> impl Future<Output = Vec<Verdict>> + Send;
+
+    /// Called before a message becomes a dead letter, whoever gave it up. Where it fails, both are tried again.
+    fn dying(
+        &self,
+        _message: &Message,
+        _reason: &'static str,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// Which consumer, and how much at once.

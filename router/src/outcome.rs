@@ -19,6 +19,9 @@ struct Outcome<'a> {
     /// The delivery's place in `GW_WEBHOOK`.
     sequence: u64,
     outcome: Kind,
+    /// Why it is a dead letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     /// How many organisations got an event.
     events: usize,
     /// The organisations whose filters admitted nothing, and the links they have.
@@ -83,9 +86,11 @@ impl Inner {
         provider: &str,
         delivery: &str,
         sequence: u64,
+        reason: &'static str,
         deadline: Instant,
     ) -> Result<(), PublishError> {
-        self.say(self.outcome(provider, delivery, sequence, Kind::Dead), deadline).await
+        let outcome = self.outcome(provider, delivery, sequence, Kind::Dead);
+        self.say(Outcome { reason: Some(reason), ..outcome }, deadline).await
     }
 
     fn outcome<'a>(&self, provider: &'a str, delivery_id: &'a str, sequence: u64, outcome: Kind) -> Outcome<'a> {
@@ -95,6 +100,7 @@ impl Inner {
             delivery_id,
             sequence,
             outcome,
+            reason: None,
             events: 0,
             filtered: Vec::new(),
             route_revision,
