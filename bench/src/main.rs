@@ -30,6 +30,10 @@ mod request;
 
 use error::Error;
 
+/// As `gw`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the gateway. `scripts/bench.py` is the one to run.
 #[derive(Debug, Parser)]
 #[command(name = "gw-bench")]
