@@ -20,9 +20,10 @@ pub mod endpoint;
 mod error;
 mod feed;
 pub mod push;
+mod request;
 
 use endpoint::Endpoints;
-use error::Error;
+pub use error::Error;
 use feed::Feed;
 
 /// What the service needs of the rest.
@@ -65,14 +66,15 @@ impl Deliver {
     /// The service with its metrics registered.
     #[must_use]
     pub fn new(deps: Deps, _registry: &mut Registry) -> Self {
-        let endpoints = Endpoints::new(deps.db.clone());
+        let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
         let feed = Feed::new(deps.broker.clone(), deps.clock.clone());
         Self(Arc::new(Inner { deps, endpoints, feed }))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let directory = endpoint::watch(self.0.endpoints.clone(), self.0.deps.clone(), stop.clone());
+        let keeper = endpoint::Keeper::new(self.0.endpoints.clone(), self.0.deps.sealer.clone());
+        let directory = keeper.run(stop.clone());
         let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop.clone());
         tokio::join!(directory, push, self.0.feed.run(stop));
     }
