@@ -8,6 +8,7 @@ mod faults;
 mod filters;
 mod health;
 mod internal;
+mod ledger;
 mod lifecycle;
 mod limits;
 mod links;

@@ -1,0 +1,1 @@
+//! What endpoints admit, and that each admitted event is somewhere.
