@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs,
-    TailArgs, TopologyArgs,
+    self, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SchemaArgs,
+    SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs, TraceArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -44,6 +44,14 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Show streams, lag, routes and rates on one screen.
     Status(StatusArgs),
+    /// Tell what became of a delivery.
+    Trace(TraceArgs),
+    /// List deliveries, the newest first.
+    Deliveries(DeliveriesArgs),
+    /// Add up whether everything that was stored is somewhere.
+    Audit(AuditArgs),
+    /// Look after the rows that say what became of deliveries.
+    Ledger(LedgerArgs),
     /// Find out what is wrong and how to mend it.
     Doctor(Box<DoctorArgs>),
     /// Bring the database to this version's tables.

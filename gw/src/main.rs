@@ -13,6 +13,7 @@ mod dev;
 mod doctor;
 mod error;
 mod health;
+mod ledger;
 mod lifecycle;
 mod link;
 mod listener;
@@ -67,6 +68,10 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Send(send) => send::run(send).await,
         Command::Tail(tail) => tail::run(tail).await,
         Command::Status(status) => status::run(status).await,
+        Command::Trace(trace) => ledger::trace(trace).await,
+        Command::Deliveries(deliveries) => ledger::deliveries(deliveries).await,
+        Command::Audit(audit) => ledger::audit(audit).await,
+        Command::Ledger(ledger) => ledger::run(ledger).await,
         Command::Doctor(doctor) => doctor::run(*doctor).await,
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,

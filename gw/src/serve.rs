@@ -212,6 +212,9 @@ fn listen(
     if let Some(deliver) = &parts.deliver {
         api = api.merge(deliver::api(deliver));
     }
+    if let Some(ledger) = &parts.ledger {
+        api = api.merge(OpenApiRouter::from(ledger::api(ledger)));
+    }
     if let Some(vault) = &parts.vault {
         api = api.merge(vault::api(vault.clone()));
     }

@@ -24,7 +24,7 @@ pub use follow::{Follower, Next};
 pub use message::{Message, Outgoing, Timer};
 pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
-pub use read::{Reader, Start, delete, get, next_from};
+pub use read::{Reader, Start, count, delete, get, next_from};
 
 /// Under which name the client library logs.
 pub const LOG_TARGET: &str = "async_nats";

@@ -8,7 +8,7 @@ use crate::{
     server::{self, Server},
 };
 
-const USERS: [&str; 8] = ["ADMIN", "INGEST", "ROUTER", "VAULT", "BACKFILL", "EVENTS", "SYS", "ROUTE"];
+const USERS: [&str; 9] = ["ADMIN", "INGEST", "ROUTER", "LEDGER", "VAULT", "BACKFILL", "EVENTS", "SYS", "ROUTE"];
 
 /// Each user's password is made of its name.
 fn login(role: &'static str) -> Option<(&'static str, &'static str)> {
@@ -16,6 +16,7 @@ fn login(role: &'static str) -> Option<(&'static str, &'static str)> {
         "admin" => ("admin", "admin-password"),
         "ingest" => ("ingest", "ingest-password"),
         "router" => ("router", "router-password"),
+        "ledger" => ("ledger", "ledger-password"),
         "vault" => ("vault", "vault-password"),
         "backfill" => ("backfill", "backfill-password"),
         "events" => ("events", "events-password"),
@@ -115,6 +116,11 @@ async fn what_a_role_does_not_need_is_refused() {
         ("vault", Publish("gw.event.x")),
         ("vault", Publish("gw.webhook.x")),
         ("vault", Subscribe("gw.>")),
+        ("ledger", Publish("gw.event.x")),
+        ("ledger", Publish("gw.attempt.x")),
+        ("ledger", Publish("$JS.ACK.GW_WEBHOOK.router.1.1.1.1.1")),
+        ("ledger", Ask("$JS.API.STREAM.MSG.DELETE.GW_EVENT", json!({ "seq": 1 }))),
+        ("ledger", Ask("$JS.API.STREAM.PURGE.GW_EVENT", json!({}))),
         ("backfill", Publish("gw.event.x")),
         ("backfill", Publish("$KV.gw_routes.github.x")),
         ("events", Publish("gw.event.x")),

@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct Parts {
     pub(super) ingest: Option<ingest::Ingest>,
     pub(super) deliver: Option<deliver::Deliver>,
+    pub(super) ledger: Option<ledger::Ledger>,
     pub(super) vault: Option<vault::Vault>,
     router: Option<router::Router>,
     db: Option<Db>,
@@ -55,6 +56,7 @@ impl Parts {
         let mut parts = Self {
             ingest: None,
             deliver: None,
+            ledger: None,
             vault: None,
             router: None,
             db: None,
@@ -101,6 +103,19 @@ impl Parts {
             let (running, stop) = (deliver.clone(), work.stop());
             work.spawn("deliveries", async move { Box::pin(running.run(stop)).await });
             parts.deliver = Some(deliver);
+        }
+        if args.runs(Role::Ledger) {
+            let deps = ledger::Deps {
+                db: parts.database(args).await?,
+                broker: broker.clone(),
+                clock: clock.clone(),
+                random: random.clone(),
+                retention: args.ledger_retention,
+            };
+            let ledger = ledger::Ledger::new(deps, &mut registry);
+            let (running, stop) = (ledger.clone(), work.stop());
+            work.spawn("the ledger", async move { Box::pin(running.run(stop)).await });
+            parts.ledger = Some(ledger);
         }
         if args.runs(Role::Vault) {
             let db = parts.database(args).await?;

@@ -17,7 +17,7 @@ fn settings(arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn the_example_of_settings_names_each_setting_and_no_other() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 14] = [
         &["serve"],
         &["send"],
         &["tail"],
@@ -27,6 +27,10 @@ fn the_example_of_settings_names_each_setting_and_no_other() {
         &["topology"],
         &["link"],
         &["routes"],
+        &["trace"],
+        &["deliveries"],
+        &["audit"],
+        &["ledger"],
         &["completions"],
     ];
     let wanted: BTreeSet<String> = commands.into_iter().flat_map(settings).collect();
