@@ -2,12 +2,14 @@
 //!
 //! [`Broker`] is a connection. [`topology`] says which streams, buckets and consumers exist. [`Publisher`] stores
 //! a message and tells which of three outcomes it had. [`consume`] hands messages to a handler that answers
-//! [`Verdict::Done`], [`Verdict::Retry`] or [`Verdict::Dead`]. [`Reader`] reads a stream without a trace.
+//! [`Verdict::Done`], [`Verdict::Retry`] or [`Verdict::Dead`]. [`Reader`] reads a stream without a trace. [`job`] is work
+//! that survives whoever does it.
 
 mod bucket;
 mod connect;
 pub mod consume;
 mod error;
+pub mod job;
 mod message;
 mod payload;
 pub mod publish;
@@ -22,7 +24,7 @@ pub use error::{Code, Error};
 pub use message::{Message, Outgoing, Timer};
 pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
-pub use read::{Reader, Start, delete, get, next_from};
+pub use read::{Reader, Start, delete, get, last, next_from, purge};
 
 /// Under which name the client library logs.
 pub const LOG_TARGET: &str = "async_nats";

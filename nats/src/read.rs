@@ -148,6 +148,17 @@ pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &st
     direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
+/// The last message of a subject, or none. A replica that lags may give one before it.
+pub async fn last(broker: &Broker, stream: &str, subject: &str) -> Result<Option<Message>, Error> {
+    direct(broker, stream, serde_json::json!({ "last_by_subj": subject })).await
+}
+
+/// Removes all messages of a stream whose subjects match.
+pub async fn purge(broker: &Broker, stream: &str, filter: &str) -> Result<(), Error> {
+    let what = format!("STREAM.PURGE.{stream}");
+    broker.api::<serde_json::Value>(&what, &serde_json::json!({ "filter": filter })).await.map(drop)
+}
+
 async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {
     let what = format!("a read of {stream} {request}");
     let body = request.to_string();

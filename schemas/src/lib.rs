@@ -18,6 +18,7 @@ pub mod json;
 pub mod outcome;
 pub mod problem;
 pub mod provider;
+pub mod replay;
 pub mod route;
 pub mod seal;
 pub mod secret;
