@@ -15,6 +15,7 @@ pub mod filter;
 pub mod header;
 pub mod instant;
 pub mod json;
+pub mod letter;
 pub mod outcome;
 pub mod problem;
 pub mod provider;
