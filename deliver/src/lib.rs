@@ -1,7 +1,8 @@
 //! Events on to HTTP endpoints.
 //!
 //! `endpoint` keeps what organisations want pushed where; `push` does it: a durable consumer of `GW_EVENT` an
-//! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step.
+//! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step. `replay` sends again, and `letter` keeps
+//! what will not succeed by itself.
 
 use std::sync::Arc;
 
@@ -15,9 +16,16 @@ use store::Db;
 use tokio_util::sync::CancellationToken;
 
 pub mod endpoint;
+mod error;
+mod letter;
+mod metrics;
 pub mod push;
+mod replay;
+mod request;
 
 use endpoint::Endpoints;
+pub use error::Error;
+use metrics::Metrics;
 
 /// What the service needs of the rest.
 #[derive(Clone, Debug)]
@@ -32,6 +40,10 @@ pub struct Deps {
     pub timers: Publisher,
     /// Stores dead letters.
     pub dead: Publisher,
+    /// Stores commands.
+    pub commands: Publisher,
+    /// Stores events again.
+    pub replays: Publisher,
     /// The time.
     pub clock: Clock,
     /// Makes ids, secrets and jitter.
@@ -52,25 +64,35 @@ pub struct Deliver(Arc<Inner>);
 struct Inner {
     deps: Deps,
     endpoints: Endpoints,
+    metrics: Metrics,
 }
 
 impl Deliver {
     /// The service with its metrics registered.
     #[must_use]
-    pub fn new(deps: Deps, _registry: &mut Registry) -> Self {
+    pub fn new(deps: Deps, registry: &mut Registry) -> Self {
+        let metrics = Metrics::new(registry);
         let endpoints = Endpoints::new(deps.db.clone());
-        Self(Arc::new(Inner { deps, endpoints }))
+        Self(Arc::new(Inner { deps, endpoints, metrics }))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let directory = endpoint::watch(self.0.endpoints.clone(), self.0.deps.clone(), stop.clone());
-        let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop);
-        tokio::join!(directory, push);
+        let Inner { deps, endpoints, metrics } = &*self.0;
+        let directory = endpoint::watch(endpoints.clone(), deps.clone(), stop.clone());
+        let push = push::run(deps.clone(), endpoints.clone(), stop.clone());
+        let commands = replay::commands(deps.clone(), stop.clone());
+        let redeliver = replay::run(deps.clone(), endpoints.watch(), metrics.redelivered.clone(), stop.clone());
+        let advisories = letter::advisories(deps.clone(), stop.clone());
+        let letters = letter::count(deps.broker.clone(), metrics.letters.clone(), stop);
+        tokio::join!(directory, push, commands, redeliver, advisories, letters);
     }
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(deliver: &Deliver) -> axum::Router {
-    endpoint::api(deliver.0.endpoints.clone(), deliver.0.deps.clone())
+    let Inner { deps, endpoints, .. } = &*deliver.0;
+    endpoint::api(endpoints.clone(), deps.clone())
+        .merge(replay::api(endpoints.clone(), deps.clone()))
+        .merge(letter::api(endpoints.clone(), deps.clone()))
 }

@@ -157,6 +157,31 @@ impl Jobs {
         }
     }
 
+    /// Gives a worker a task without a state; asked for again while it waits, it is there once.
+    pub async fn ask(&self, worker: &str, job: &str, task: &str, body: Vec<u8>) -> Result<(), Error> {
+        self.put(subject::job_task(worker, job, task), body).await
+    }
+
+    /// Puts a task back where it was.
+    pub async fn put(&self, subject: String, body: Vec<u8>) -> Result<(), Error> {
+        let id = format!("{subject}:{:016x}", rand::random::<u64>());
+        let message =
+            Outgoing { subject, id, headers: Vec::new(), payload: body.into(), once: false, timer: None };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let members = std::iter::once(batch::Member::of(&message));
+            match batch::commit_members(&self.broker.client, members, TRY).await {
+                Ok(_) => return Ok(()),
+                // An answer was lost before.
+                Err(error) if refused(&error) => return Ok(()),
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE))).await;
+                }
+                Err(source) => return Err(Error::Publish { what: format!("the task {}", message.subject), source }),
+            }
+        }
+    }
+
     /// Takes away everything that a job has still to do.
     pub async fn purge(&self, job: &str) -> Result<(), Error> {
         for filter in subject::job_work_of(job) {

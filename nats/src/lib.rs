@@ -24,7 +24,7 @@ pub use error::{Code, Error};
 pub use message::{Message, Outgoing, Timer};
 pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
-pub use read::{Reader, Start, delete, get, last, next_from, purge};
+pub use read::{Reader, Start, delete, first_since, get, last, next_from, purge, subjects};
 
 /// Under which name the client library logs.
 pub const LOG_TARGET: &str = "async_nats";

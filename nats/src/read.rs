@@ -1,6 +1,6 @@
 //! Reading a stream from some point on, without leaving a trace on the server.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
@@ -14,6 +14,9 @@ use crate::{
     error::{Code, Error},
     message::{Message, from_map},
 };
+
+/// How long the first message may take.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +160,31 @@ pub async fn last(broker: &Broker, stream: &str, subject: &str) -> Result<Option
 pub async fn purge(broker: &Broker, stream: &str, filter: &str) -> Result<(), Error> {
     let what = format!("STREAM.PURGE.{stream}");
     broker.api::<serde_json::Value>(&what, &serde_json::json!({ "filter": filter })).await.map(drop)
+}
+
+/// The subjects of a stream that match, with how many messages each holds. For filters that few match.
+pub async fn subjects(broker: &Broker, stream: &str, filter: &str) -> Result<HashMap<String, u64>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        state: State,
+    }
+    #[derive(serde::Deserialize)]
+    struct State {
+        #[serde(default)]
+        subjects: Option<HashMap<String, u64>>,
+    }
+    let what = format!("STREAM.INFO.{stream}");
+    let info: Info = broker.api(&what, &serde_json::json!({ "subjects_filter": filter })).await?;
+    Ok(info.state.subjects.unwrap_or_default())
+}
+
+/// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch.
+pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<Option<u64>, Error> {
+    let mut reader = Reader::open(broker, stream, &[], Start::Since(millis), true).await?;
+    if reader.waiting() == 0 {
+        return Ok(None);
+    }
+    Ok(reader.next_within(FIRST).await?.map(|message| message.sequence))
 }
 
 async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {

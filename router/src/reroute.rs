@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
     Message,
-    consume::{self},
+    consume,
     job::walk::{Failure, Room, Source, Walk, Walker},
     topology::{self, GW_EVENT, GW_OUTCOME, GW_PARKED, GW_WEBHOOK, ROUTER, ROUTER_HISTORY},
 };
@@ -59,7 +59,7 @@ impl Walk for Reroute {
         Source { stream: GW_WEBHOOK, filters, headers_only: false }
     }
 
-    async fn room(&self, _replay: &Replay) -> Result<Room, Failure> {
+    async fn room(&self, _replay: &Replay, _messages: &[Message]) -> Result<Room, Failure> {
         if self.0.routes.unready().is_some() {
             return Ok(Room::WaitsFor("routes"));
         }

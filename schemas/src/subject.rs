@@ -86,6 +86,12 @@ pub fn events_of(org: Option<&str>, provider: Option<&str>, history: bool) -> St
     }
 }
 
+/// Whether a subject is one of history.
+#[must_use]
+pub fn is_history(subject: &str) -> bool {
+    subject.starts_with("gw.history.")
+}
+
 /// The events of an organisation whose subjects end like this: `<provider>.<entity>.<action>.<event-id>`.
 #[must_use]
 pub fn events_within(history: bool, org: &str, tail: &str) -> String {
@@ -143,6 +149,12 @@ pub fn retries_waiting_of(endpoint: &str) -> String {
 #[must_use]
 pub fn retries_due_of(endpoint: &str) -> String {
     format!("gw.retry.due.{}.>", SubjectToken::new(endpoint))
+}
+
+/// All pushes of an endpoint that wait or are due.
+#[must_use]
+pub fn retries_of(endpoint: &str) -> String {
+    format!("gw.retry.*.{}.>", SubjectToken::new(endpoint))
 }
 
 /// What became of a push: `gw.attempt.<org>.<endpoint>.<event-id>`.

@@ -91,6 +91,8 @@ impl Parts {
                 attempts: publisher(broker, mode, work),
                 timers: publisher(broker, mode, work),
                 dead: publisher(broker, mode, work),
+                commands: publisher(broker, mode, work),
+                replays: publisher(broker, mode, work),
                 clock: clock.clone(),
                 random: random.clone(),
                 sealer: seal::sealer(args, &random)?,

@@ -67,8 +67,8 @@ pub trait Walk: Send + Sync + 'static {
     /// Where it reads.
     fn source(&self, replay: &Replay) -> Source;
 
-    /// Whether it may go on: others go first.
-    fn room(&self, replay: &Replay) -> impl Future<Output = Result<Room, Failure>> + Send;
+    /// Whether it may deal with these now: others go first.
+    fn room(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Room, Failure>> + Send;
 
     /// Deals with messages, in order. Done twice it has the effect of once. Counts what it did, but not what it read.
     fn deal(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Counts, Failure>> + Send;
@@ -212,7 +212,7 @@ impl<W: Walk> Walker<W> {
         let mut chunks = Chunks::open(&self.broker, self.walk.source(&held.state), &held.state, size).await?;
         let mut chunk = chunks.next().await?;
         while !chunk.messages.is_empty() {
-            if let Room::WaitsFor(what) = self.walk.room(&held.state).await? {
+            if let Room::WaitsFor(what) = self.walk.room(&held.state, &chunk.messages).await? {
                 return Ok(Ok((held, End::WaitsFor(what))));
             }
             let begun = Instant::now();
