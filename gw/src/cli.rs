@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs,
-    TopologyArgs,
+    self, DlqArgs, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs, RoutesArgs, SendArgs, ServeArgs,
+    StatusArgs, TailArgs, TopologyArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -54,6 +54,10 @@ pub(crate) enum Command {
     Link(LinkArgs),
     /// Maintain the routes.
     Routes(RoutesArgs),
+    /// Send events again, or make them anew from what is stored.
+    Replay(ReplayArgs),
+    /// Look at dead letters, send them back, or drop them.
+    Dlq(DlqArgs),
     /// Print shell completions.
     Completions {
         /// For which shell.

@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod database;
 mod dev;
+mod dlq;
 mod doctor;
 mod error;
 mod health;
@@ -17,6 +18,7 @@ mod lifecycle;
 mod link;
 mod listener;
 mod output;
+mod replay;
 mod request;
 mod seal;
 mod send;
@@ -64,6 +66,8 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,
         Command::Routes(routes) => link::routes(routes).await,
+        Command::Replay(replay) => replay::run(replay).await,
+        Command::Dlq(dlq) => dlq::run(dlq).await,
         Command::Migrate(migrate) => database::migrate(migrate).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),
     }

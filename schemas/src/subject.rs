@@ -209,6 +209,12 @@ pub fn replayed(replay: &str, event_subject: &str) -> Option<String> {
     Some(format!("gw.replay.{}.{tail}", SubjectToken::new(replay)))
 }
 
+/// Everything that a replay stored again.
+#[must_use]
+pub fn replayed_of(replay: &str) -> String {
+    format!("gw.replay.{}.>", SubjectToken::new(replay))
+}
+
 /// The deliveries of a provider, where given: a filter.
 #[must_use]
 pub fn webhooks_of(provider: Option<&str>, history: bool) -> String {
