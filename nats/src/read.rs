@@ -125,7 +125,7 @@ impl Drop for Reader {
     }
 }
 
-fn policy(start: Start) -> DeliverPolicy {
+pub(crate) fn policy(start: Start) -> DeliverPolicy {
     match start {
         Start::First => DeliverPolicy::All,
         Start::New => DeliverPolicy::New,
@@ -146,6 +146,11 @@ pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<
 /// The first message at or after a sequence whose subject matches, or none.
 pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &str) -> Result<Option<Message>, Error> {
     direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+}
+
+/// The last message on a subject, or none.
+pub async fn last(broker: &Broker, stream: &str, subject: &str) -> Result<Option<Message>, Error> {
+    direct(broker, stream, serde_json::json!({ "last_by_subj": subject })).await
 }
 
 async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {
