@@ -15,9 +15,12 @@ use store::Db;
 use tokio_util::sync::CancellationToken;
 
 pub mod endpoint;
+mod error;
 pub mod push;
+mod request;
 
 use endpoint::Endpoints;
+pub use error::Error;
 
 /// What the service needs of the rest.
 #[derive(Clone, Debug)]
@@ -58,13 +61,14 @@ impl Deliver {
     /// The service with its metrics registered.
     #[must_use]
     pub fn new(deps: Deps, _registry: &mut Registry) -> Self {
-        let endpoints = Endpoints::new(deps.db.clone());
+        let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
         Self(Arc::new(Inner { deps, endpoints }))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let directory = endpoint::watch(self.0.endpoints.clone(), self.0.deps.clone(), stop.clone());
+        let keeper = endpoint::Keeper::new(self.0.endpoints.clone(), self.0.deps.sealer.clone());
+        let directory = keeper.run(stop.clone());
         let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop);
         tokio::join!(directory, push);
     }

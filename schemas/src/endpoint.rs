@@ -59,6 +59,23 @@ pub enum Format {
     Cloudevents,
 }
 
+impl Format {
+    /// As the API and the database have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Envelope => "envelope",
+            Self::Cloudevents => "cloudevents",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Envelope, Self::Cloudevents].into_iter().find(|format| format.as_str() == text)
+    }
+}
+
 /// Whether an endpoint gets requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,0 +1,101 @@
+//! What can go wrong, and the one place where it becomes an HTTP answer.
+
+use axum::{
+    extract::rejection::BytesRejection,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use schemas::{
+    cause::Chain,
+    fields::Faults,
+    problem::{MEDIA_TYPE, Problem},
+    seal::Broken,
+};
+use tracing::error;
+
+/// A request or a piece of background work that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It does not exist, or not for this caller.
+    #[error("no such thing")]
+    NotFound,
+    /// The caller is narrowed to one organisation and asked for another.
+    #[error("the caller is narrowed to another organisation")]
+    OtherOrganisation,
+    /// The organisation has as many endpoints as it may.
+    #[error("the organisation has {0} endpoints, as many as it may")]
+    TooManyEndpoints(i64),
+    /// The body is not JSON.
+    #[error("the body is not JSON")]
+    InvalidJson(#[source] serde_json::Error),
+    /// The body could not be received.
+    #[error("the body could not be received")]
+    Body(#[source] BytesRejection),
+    /// Fields of the body are wrong.
+    #[error("fields are wrong: {0}")]
+    Invalid(Faults),
+    /// Parameters of the query are wrong.
+    #[error("parameters are wrong: {0}")]
+    InvalidQuery(Faults),
+    /// The database failed, or holds what nothing may write.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The broker failed.
+    #[error("the broker failed")]
+    Broker(#[from] nats::Error),
+    /// A secret could not be sealed or opened.
+    #[error("a secret could not be sealed or opened")]
+    Seal(#[from] Broken),
+    /// A value could not be written as JSON.
+    #[error("a value cannot be written as JSON")]
+    Encode(#[source] serde_json::Error),
+}
+
+impl Error {
+    /// The answer to who asked. What is ours to mend stays inside.
+    #[must_use]
+    pub fn problem(&self) -> Problem {
+        match self {
+            Self::NotFound => Problem::new(404, "not_found", "Not found"),
+            Self::OtherOrganisation => Problem::new(403, "other_organisation", "Not this organisation's")
+                .detail("The organisation header narrows the caller to another organisation."),
+            Self::TooManyEndpoints(most) => {
+                Problem::new(409, "too_many_endpoints", "The organisation has as many endpoints as it may")
+                    .detail(format!("{most} endpoints an organisation; delete one first."))
+            }
+            Self::InvalidJson(error) => {
+                Problem::new(400, "invalid_json", "The body is not JSON").detail(error.to_string())
+            }
+            Self::Body(rejection) => match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "body_too_large", "The body is too large"),
+                _ => Problem::new(400, "unreadable_body", "The body could not be received"),
+            },
+            Self::Invalid(faults) => faults.problem(),
+            Self::InvalidQuery(faults) => {
+                faults.errors_of(Problem::new(400, "invalid_query", "Parameters of the query are wrong"))
+            }
+            Self::Store(error) if error.is_passing() => {
+                Problem::new(503, "store_unavailable", "The database does not answer")
+            }
+            Self::Broker(_) => Problem::new(503, "broker_unavailable", "The broker does not answer"),
+            Self::Store(_) | Self::Seal(_) | Self::Encode(_) => Problem::new(500, "internal", "Internal error"),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        if problem.status >= 500 {
+            error!(code = problem.code, error = %Chain(&self), "deliver.failed");
+        }
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], axum::Json(problem)).into_response()
+    }
+}
