@@ -55,21 +55,25 @@ pub struct Deliver(Arc<Inner>);
 struct Inner {
     deps: Deps,
     endpoints: Endpoints,
+    client: push::Client,
+    metrics: push::Metrics,
 }
 
 impl Deliver {
-    /// The service with its metrics registered.
-    #[must_use]
-    pub fn new(deps: Deps, _registry: &mut Registry) -> Self {
+    /// The service with its metrics registered. Fails where the system gives the HTTP client no TLS.
+    pub fn new(deps: Deps, registry: &mut Registry) -> Result<Self, reqwest::Error> {
         let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
-        Self(Arc::new(Inner { deps, endpoints }))
+        let client = push::Client::system(deps.reach.clone())?;
+        let metrics = push::Metrics::new(registry);
+        Ok(Self(Arc::new(Inner { deps, endpoints, client, metrics })))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
         let keeper = endpoint::Keeper::new(self.0.endpoints.clone(), self.0.deps.sealer.clone());
         let directory = keeper.run(stop.clone());
-        let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop);
+        let (client, metrics) = (self.0.client.clone(), self.0.metrics.clone());
+        let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), client, metrics, stop);
         tokio::join!(directory, push);
     }
 }
