@@ -1,22 +1,41 @@
 //! Endpoints: their rows, their API, and what of them the pushes need.
+//!
+//! `records` is what may be done with them, `rows` the SQL, `http` the API. `fields`, `url`, `headers` and `signing`
+//! hold what a good request says; `watch` keeps the directory that the pushes work from.
+
+mod fields;
+mod headers;
+mod http;
+mod page;
+mod records;
+mod row;
+mod rows;
+mod shown;
+mod signing;
+#[cfg(test)]
+mod tests;
+mod url;
+mod watch;
 
 use std::{collections::HashMap, sync::Arc};
 
-use schemas::{endpoint::Endpoint, secret::Secret};
+use schemas::{ambient::Clock, endpoint::Endpoint, secret::Secret};
 use store::Db;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch as channel};
 
-use crate::Deps;
+pub(crate) use http::api;
+pub(crate) use watch::Keeper;
 
 /// An endpoint as the pushes need it: its wishes and its secrets in clear.
 #[derive(Clone, Debug)]
 pub struct Live {
-    /// What the organisation wants.
+    /// What the organisation wants. One whose secrets cannot be opened is paused here, whatever its row says: it
+    /// keeps its place until they can.
     pub endpoint: Endpoint,
     /// Counts the changes of the row.
     pub version: i64,
-    /// What signs now: the newest secret first, then the one before while its grace lasts.
+    /// What signs now: the newest secret first, then the one before while its grace lasts. Never empty, unless the
+    /// secrets cannot be opened.
     pub secrets: Vec<Secret>,
     /// Where its consumer begins when it is made.
     pub start: StartAt,
@@ -38,31 +57,24 @@ pub type Directory = Arc<HashMap<String, Arc<Live>>>;
 /// The endpoints. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Endpoints {
-    #[expect(dead_code, reason = "the rows come next")]
     db: Db,
-    directory: watch::Sender<Directory>,
+    clock: Clock,
+    directory: channel::Sender<Directory>,
+    /// Tells the directory of a change made here.
+    poke: Arc<Notify>,
 }
 
 impl Endpoints {
     /// The endpoints of a database.
     #[must_use]
-    pub fn new(db: Db) -> Self {
-        Self { db, directory: watch::Sender::new(Directory::default()) }
+    pub fn new(db: Db, clock: Clock) -> Self {
+        Self { db, clock, directory: channel::Sender::new(Directory::default()), poke: Arc::default() }
     }
 
-    /// What is known now, and each change.
+    /// What is known, and each change. It is empty until the rows were read for the first time: that is a change,
+    /// even where there are none, so await the first before anything is taken for deleted.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Directory> {
+    pub fn watch(&self) -> channel::Receiver<Directory> {
         self.directory.subscribe()
     }
-}
-
-/// Keeps the directory as the rows are: at once after a change made here, within a second after others.
-pub(crate) async fn watch(_endpoints: Endpoints, _deps: Deps, stop: CancellationToken) {
-    stop.cancelled().await;
-}
-
-/// The API of endpoints.
-pub(crate) fn api(_endpoints: Endpoints, _deps: Deps) -> axum::Router {
-    axum::Router::new()
 }

@@ -64,25 +64,29 @@ pub struct Deliver(Arc<Inner>);
 struct Inner {
     deps: Deps,
     endpoints: Endpoints,
+    client: push::Client,
+    pushes: push::Metrics,
     metrics: Metrics,
 }
 
 impl Deliver {
-    /// The service with its metrics registered.
-    #[must_use]
-    pub fn new(deps: Deps, registry: &mut Registry) -> Self {
-        let metrics = Metrics::new(registry);
-        let endpoints = Endpoints::new(deps.db.clone());
-        Self(Arc::new(Inner { deps, endpoints, metrics }))
+    /// The service with its metrics registered. Fails where the system gives the HTTP client no TLS.
+    pub fn new(deps: Deps, registry: &mut Registry) -> Result<Self, reqwest::Error> {
+        let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
+        let client = push::Client::system(deps.reach.clone())?;
+        let (pushes, metrics) = (push::Metrics::new(registry), Metrics::new(registry));
+        Ok(Self(Arc::new(Inner { deps, endpoints, client, pushes, metrics })))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let Inner { deps, endpoints, metrics } = &*self.0;
-        let directory = endpoint::watch(endpoints.clone(), deps.clone(), stop.clone());
-        let push = push::run(deps.clone(), endpoints.clone(), stop.clone());
+        let Inner { deps, endpoints, client, pushes, metrics } = &*self.0;
+        let known = endpoints.watch();
+        let keeper = endpoint::Keeper::new(endpoints.clone(), deps.sealer.clone());
+        let directory = keeper.run(stop.clone());
+        let push = push::run(deps.clone(), endpoints.clone(), client.clone(), pushes.clone(), stop.clone());
         let commands = replay::commands(deps.clone(), stop.clone());
-        let redeliver = replay::run(deps.clone(), endpoints.watch(), metrics.redelivered.clone(), stop.clone());
+        let redeliver = replay::run(deps.clone(), known, metrics.redelivered.clone(), stop.clone());
         let advisories = letter::advisories(deps.clone(), stop.clone());
         let letters = letter::count(deps.broker.clone(), metrics.letters.clone(), stop);
         tokio::join!(directory, push, commands, redeliver, advisories, letters);

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     connect::Broker,
+    durable,
     error::{Code, Error},
     message::{Message, Outgoing, Timer},
     publish::{PublishError, batch},
@@ -185,7 +186,7 @@ impl Jobs {
     /// Takes away everything that a job has still to do.
     pub async fn purge(&self, job: &str) -> Result<(), Error> {
         for filter in subject::job_work_of(job) {
-            read::purge(&self.broker, GW_JOB, &filter).await?;
+            durable::purge(&self.broker, GW_JOB, &filter, None).await?;
         }
         Ok(())
     }

@@ -128,7 +128,7 @@ impl Drop for Reader {
     }
 }
 
-fn policy(start: Start) -> DeliverPolicy {
+pub(crate) fn policy(start: Start) -> DeliverPolicy {
     match start {
         Start::First => DeliverPolicy::All,
         Start::New => DeliverPolicy::New,
@@ -154,12 +154,6 @@ pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &st
 /// The last message of a subject, or none. A replica that lags may give one before it.
 pub async fn last(broker: &Broker, stream: &str, subject: &str) -> Result<Option<Message>, Error> {
     direct(broker, stream, serde_json::json!({ "last_by_subj": subject })).await
-}
-
-/// Removes all messages of a stream whose subjects match.
-pub async fn purge(broker: &Broker, stream: &str, filter: &str) -> Result<(), Error> {
-    let what = format!("STREAM.PURGE.{stream}");
-    broker.api::<serde_json::Value>(&what, &serde_json::json!({ "filter": filter })).await.map(drop)
 }
 
 /// The subjects of a stream that match, with how many messages each holds. For filters that few match.

@@ -59,6 +59,23 @@ pub enum Format {
     Cloudevents,
 }
 
+impl Format {
+    /// As the API and the database have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Envelope => "envelope",
+            Self::Cloudevents => "cloudevents",
+        }
+    }
+
+    /// Reads what [`Self::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Envelope, Self::Cloudevents].into_iter().find(|format| format.as_str() == text)
+    }
+}
+
 /// Whether an endpoint gets requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -132,6 +149,13 @@ pub fn subject_filters(org: &str, patterns: &[String], history: bool) -> Vec<Str
     both.collect()
 }
 
+/// Of [`subject_filters`] those of history only: live traffic and history are read by a consumer each.
+#[must_use]
+pub fn history_filters(org: &str, patterns: &[String]) -> Vec<String> {
+    let live = subject_filters(org, patterns, false);
+    subject_filters(org, patterns, true).into_iter().filter(|filter| !live.contains(filter)).collect()
+}
+
 /// What stands behind the organisation in the subjects of a pattern's events: `<provider>.<entity>.<action>.<id>`.
 fn tail(pattern: &str) -> String {
     let Some((provider, own)) = pattern.split_once(':') else { return ">".to_owned() };
@@ -195,6 +219,9 @@ mod tests {
             filters(&["github:push"], true),
             ["gw.event.org_1.github.push.~.*", "gw.history.event.org_1.github.push.~.*"]
         );
+        assert_eq!(history_filters("org_1", &patterns(&["github:push"])), ["gw.history.event.org_1.github.push.~.*"]);
+        let five: Vec<String> = (0..5).map(|index| format!("github:e{index}")).collect();
+        assert_eq!(history_filters("org_1", &five), ["gw.history.event.org_1.>"]);
         let many: Vec<String> = (0..9).map(|index| format!("github:e{index}")).collect();
         assert_eq!(subject_filters("org_1", &many, false), ["gw.event.org_1.>"]);
     }

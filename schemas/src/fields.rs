@@ -118,6 +118,12 @@ impl<'a> Fields<'a> {
         self.members.get(field).filter(|value| !value.is_null())
     }
 
+    /// Whether a member is named, be it null.
+    #[must_use]
+    pub fn names(&self, field: &str) -> bool {
+        self.members.contains_key(field)
+    }
+
     /// A text that must be there.
     pub fn required(&mut self, field: &'static str) -> Option<&'a str> {
         match self.get(field) {

@@ -1,7 +1,11 @@
 //! Points in time on the wire: milliseconds since the epoch, and RFC 3339 in UTC with milliseconds.
 
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+    macros::format_description,
+};
 
 /// RFC 3339 in UTC with three decimals and `Z`, of milliseconds since the epoch.
 #[must_use]
@@ -18,6 +22,12 @@ pub fn rfc3339(millis: i64) -> String {
 pub fn parse(text: &str) -> Option<i64> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
+}
+
+/// Milliseconds since the epoch of a date as HTTP headers have it: `Wed, 21 Oct 2015 07:28:00 GMT`.
+#[must_use]
+pub fn http_date(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp().checked_mul(1_000)
 }
 
 /// Milliseconds since the epoch of what providers send as a time: RFC 3339 text, or a number (or a number as
@@ -52,6 +62,7 @@ mod tests {
         assert_eq!(of_json(&json!(1_700_000_000.123)), Some(millis));
         assert_eq!(of_json(&json!(millis)), Some(millis));
         assert_eq!(of_json(&json!("1700000000.123")), Some(millis));
+        assert_eq!(http_date("Tue, 14 Nov 2023 22:13:20 GMT"), Some(1_700_000_000_000));
         assert_eq!(of_json(&json!("yesterday")), None);
         assert_eq!(of_json(&json!(null)), None);
         assert_eq!(of_json(&json!(-5)), None);

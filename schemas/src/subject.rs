@@ -151,12 +151,6 @@ pub fn retries_due_of(endpoint: &str) -> String {
     format!("gw.retry.due.{}.>", SubjectToken::new(endpoint))
 }
 
-/// All pushes of an endpoint that wait or are due.
-#[must_use]
-pub fn retries_of(endpoint: &str) -> String {
-    format!("gw.retry.*.{}.>", SubjectToken::new(endpoint))
-}
-
 /// What became of a push: `gw.attempt.<org>.<endpoint>.<event-id>`.
 #[must_use]
 pub fn attempt(org: &str, endpoint: &str, event: &str) -> String {

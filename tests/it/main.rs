@@ -16,6 +16,7 @@ mod parking;
 mod permissions;
 mod postgres;
 mod providers;
+mod pushing;
 mod raw;
 mod releases;
 mod roles;

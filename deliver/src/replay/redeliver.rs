@@ -123,7 +123,7 @@ impl Walk for Redeliver {
         touched.sort_unstable();
         touched.dedup();
         let waiting = stream::iter(touched)
-            .map(|id| async move { nats::subjects(broker, GW_RETRY, &subject::retries_of(&id)).await })
+            .map(|id| async move { nats::subjects(broker, GW_RETRY, &subject::retries_waiting_of(&id)).await })
             .buffered(LOOKUPS)
             .map_ok(|subjects| subjects.len())
             .try_collect::<Vec<usize>>()

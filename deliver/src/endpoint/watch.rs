@@ -1,0 +1,138 @@
+//! Keeps the directory as the rows are: at once after a change made here, within a second after others. While the
+//! database does not answer, what is known goes on.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, stream};
+use schemas::{cause::Chain, seal::Sealer};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::{Directory, Endpoints, Live, row::Row, rows, shown::advice};
+use crate::error::Error;
+
+const POLL: Duration = Duration::from_secs(1);
+/// Rows read at once.
+const READS: usize = 4;
+
+/// Keeps the directory.
+pub(crate) struct Keeper {
+    endpoints: Endpoints,
+    sealer: Sealer,
+    known: HashMap<String, Known>,
+    /// What all changes counted to when the rows were read.
+    changes: Option<i64>,
+    /// The database did not answer the last time.
+    away: bool,
+}
+
+/// An endpoint, and until when two secrets sign for it.
+struct Known {
+    live: Arc<Live>,
+    grace: Option<i64>,
+}
+
+impl Keeper {
+    /// A keeper that knows nothing yet.
+    pub(crate) fn new(endpoints: Endpoints, sealer: Sealer) -> Self {
+        Self { endpoints, sealer, known: HashMap::new(), changes: None, away: false }
+    }
+
+    /// Keeps the directory until it is told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            self.look().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.endpoints.poke.notified() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        match self.follow().await {
+            Ok(()) if self.away => {
+                info!("endpoints.known: the database answers again");
+                self.away = false;
+            }
+            Ok(()) => {}
+            Err(error) if self.away => debug!(error = %Chain(&error), "endpoints.unknown"),
+            Err(error) => {
+                warn!(error = %Chain(&error), "endpoints.unknown: the database does not answer; what is known goes on");
+                self.away = true;
+            }
+        }
+    }
+
+    /// Brings the directory to what the rows are.
+    async fn follow(&mut self) -> Result<(), Error> {
+        if self.end_graces() {
+            self.publish();
+        }
+        let changes = rows::changes(&self.endpoints.db.pool).await?;
+        if self.changes != Some(changes) {
+            self.read().await?;
+            self.changes = Some(changes);
+            self.publish();
+        }
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let directory: HashMap<_, _> = self.known.iter().map(|(id, known)| (id.clone(), known.live.clone())).collect();
+        self.endpoints.directory.send_replace(Directory::new(directory));
+    }
+
+    /// Reads the rows that changed, and forgets those that are gone.
+    async fn read(&mut self) -> Result<(), Error> {
+        let versions: HashMap<String, i64> = rows::versions(&self.endpoints.db.pool).await?.into_iter().collect();
+        self.known.retain(|id, _| versions.contains_key(id));
+        let is_known =
+            |id: &String, version: i64| self.known.get(id).is_some_and(|known| known.live.version == version);
+        let changed: Vec<String> =
+            versions.into_iter().filter(|(id, version)| !is_known(id, *version)).map(|(id, _)| id).collect();
+        let pool = self.endpoints.db.pool.clone();
+        let mut read =
+            stream::iter(changed).map(|id| async { (rows::get(&pool, &id).await, id) }).buffer_unordered(READS);
+        let mut found = Vec::new();
+        while let Some((row, id)) = read.next().await {
+            match row {
+                Ok(Some(row)) => found.push(row),
+                Ok(None) => {}
+                // One bad row is not the others' matter.
+                Err(Error::Store(failed @ store::Error::Impossible { .. })) => {
+                    error!(endpoint = id, error = %Chain(&failed), "endpoint.impossible: it stays as it was known");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for row in found {
+            self.learn(&row);
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, row: &Row) {
+        let now = self.endpoints.clock.now();
+        let live = row.live(&self.sealer, now).unwrap_or_else(|broken| {
+            let advice = advice(&broken);
+            warn!(org = row.endpoint.org_id, endpoint = row.endpoint.id, "endpoint.sealed: {advice}");
+            row.sealed()
+        });
+        self.known.insert(row.endpoint.id.clone(), Known { live: Arc::new(live), grace: row.grace(now) });
+    }
+
+    /// Takes away the secrets whose grace has ended. Tells whether there were any.
+    fn end_graces(&mut self) -> bool {
+        let now = self.endpoints.clock.now();
+        let mut ended = false;
+        for known in self.known.values_mut().filter(|known| known.grace.is_some_and(|until| until <= now)) {
+            let mut live = (*known.live).clone();
+            live.secrets.truncate(1);
+            *known = Known { live: Arc::new(live), grace: None };
+            ended = true;
+        }
+        ended
+    }
+}
