@@ -25,6 +25,9 @@ pub enum Error {
     /// The organisation has as many endpoints as it may.
     #[error("the organisation has {0} endpoints, as many as it may")]
     TooManyEndpoints(i64),
+    /// Others kept changing it.
+    #[error("others kept changing it")]
+    Busy,
     /// The body is not JSON.
     #[error("the body is not JSON")]
     InvalidJson(#[source] serde_json::Error),
@@ -64,6 +67,9 @@ pub enum Error {
     /// The broker failed.
     #[error("the broker failed")]
     Broker(#[from] nats::Error),
+    /// A message could not be stored.
+    #[error("a message could not be stored")]
+    Publish(#[from] nats::PublishError),
     /// A secret could not be sealed or opened.
     #[error("a secret could not be sealed or opened")]
     Seal(#[from] Broken),
@@ -84,6 +90,7 @@ impl Error {
                 Problem::new(409, "too_many_endpoints", "The organisation has as many endpoints as it may")
                     .detail(format!("{most} endpoints an organisation; delete one first."))
             }
+            Self::Busy => Problem::new(503, "busy", "Others are changing it; try again"),
             Self::InvalidJson(error) => {
                 Problem::new(400, "invalid_json", "The body is not JSON").detail(error.to_string())
             }
@@ -108,7 +115,7 @@ impl Error {
             Self::Store(error) if error.is_passing() => {
                 Problem::new(503, "store_unavailable", "The database does not answer")
             }
-            Self::Broker(_) => Problem::new(503, "broker_unavailable", "The broker does not answer"),
+            Self::Broker(_) | Self::Publish(_) => Problem::new(503, "broker_unavailable", "The broker does not answer"),
             Self::Store(_) | Self::Seal(_) | Self::Encode(_) => Problem::new(500, "internal", "Internal error"),
         }
     }

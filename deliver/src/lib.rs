@@ -2,7 +2,7 @@
 //!
 //! `endpoint` keeps what organisations want pushed where; `push` does it: a durable consumer of `GW_EVENT` an
 //! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step. `feed` lets readers come instead:
-//! server-sent events.
+//! server-sent events. `replay` sends again, and `letter` keeps what will not succeed by itself.
 
 use std::sync::Arc;
 
@@ -19,12 +19,16 @@ use utoipa_axum::router::OpenApiRouter;
 pub mod endpoint;
 mod error;
 mod feed;
+mod letter;
+mod metrics;
 pub mod push;
+mod replay;
 mod request;
 
 use endpoint::Endpoints;
 pub use error::Error;
 use feed::Feed;
+use metrics::Metrics;
 
 /// What the service needs of the rest.
 #[derive(Clone, Debug)]
@@ -39,6 +43,10 @@ pub struct Deps {
     pub timers: Publisher,
     /// Stores dead letters.
     pub dead: Publisher,
+    /// Stores commands.
+    pub commands: Publisher,
+    /// Stores events again.
+    pub replays: Publisher,
     /// The time.
     pub clock: Clock,
     /// Makes ids, secrets and jitter.
@@ -60,28 +68,41 @@ struct Inner {
     deps: Deps,
     endpoints: Endpoints,
     feed: Feed,
+    client: push::Client,
+    pushes: push::Metrics,
+    metrics: Metrics,
 }
 
 impl Deliver {
-    /// The service with its metrics registered.
-    #[must_use]
-    pub fn new(deps: Deps, _registry: &mut Registry) -> Self {
+    /// The service with its metrics registered. Fails where the system gives the HTTP client no TLS.
+    pub fn new(deps: Deps, registry: &mut Registry) -> Result<Self, reqwest::Error> {
         let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
         let feed = Feed::new(deps.broker.clone(), deps.clock.clone());
-        Self(Arc::new(Inner { deps, endpoints, feed }))
+        let client = push::Client::system(deps.reach.clone())?;
+        let (pushes, metrics) = (push::Metrics::new(registry), Metrics::new(registry));
+        Ok(Self(Arc::new(Inner { deps, endpoints, feed, client, pushes, metrics })))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let keeper = endpoint::Keeper::new(self.0.endpoints.clone(), self.0.deps.sealer.clone());
+        let Inner { deps, endpoints, feed, client, pushes, metrics } = &*self.0;
+        let known = endpoints.watch();
+        let keeper = endpoint::Keeper::new(endpoints.clone(), deps.sealer.clone());
         let directory = keeper.run(stop.clone());
-        let push = push::run(self.0.deps.clone(), self.0.endpoints.clone(), stop.clone());
-        tokio::join!(directory, push, self.0.feed.run(stop));
+        let push = push::run(deps.clone(), endpoints.clone(), client.clone(), pushes.clone(), stop.clone());
+        let commands = replay::commands(deps.clone(), stop.clone());
+        let redeliver = replay::run(deps.clone(), known, metrics.redelivered.clone(), stop.clone());
+        let advisories = letter::advisories(deps.clone(), stop.clone());
+        let letters = letter::count(deps.broker.clone(), metrics.letters.clone(), stop.clone());
+        tokio::join!(directory, push, commands, redeliver, advisories, letters, feed.run(stop));
     }
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(deliver: &Deliver) -> OpenApiRouter {
-    OpenApiRouter::from(endpoint::api(deliver.0.endpoints.clone(), deliver.0.deps.clone()))
-        .merge(feed::api(deliver.0.feed.clone()))
+    let Inner { deps, endpoints, feed, .. } = &*deliver.0;
+    let plain = endpoint::api(endpoints.clone(), deps.clone())
+        .merge(replay::api(endpoints.clone(), deps.clone()))
+        .merge(letter::api(endpoints.clone(), deps.clone()));
+    OpenApiRouter::from(plain).merge(feed::api(feed.clone()))
 }

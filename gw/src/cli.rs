@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SchemaArgs,
-    SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs, TraceArgs,
+    self, AuditArgs, DeliveriesArgs, DlqArgs, DoctorArgs, LedgerArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs,
+    RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs, TraceArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -64,6 +64,10 @@ pub(crate) enum Command {
     Routes(RoutesArgs),
     /// Describe the messages (JSON Schema) or the subjects (AsyncAPI) for programs that read them.
     Schema(SchemaArgs),
+    /// Send events again, or make them anew from what is stored.
+    Replay(ReplayArgs),
+    /// Look at dead letters, send them back, or drop them.
+    Dlq(DlqArgs),
     /// Print shell completions.
     Completions {
         /// For which shell.

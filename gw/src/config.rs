@@ -9,6 +9,7 @@ mod commands;
 mod dev_env;
 pub(crate) mod parse;
 mod providers;
+mod work;
 
 pub(crate) use commands::{
     ApiArgs, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerAction, LedgerArgs, LinkAction, LinkArgs, MigrateArgs,
@@ -19,6 +20,7 @@ pub(crate) use dev_env::DevEnv;
 pub(crate) use parse::duration;
 use parse::{secret, sizes};
 pub(crate) use providers::{ProviderArgs, secret_variable};
+pub(crate) use work::{ChosenArgs, DlqAction, DlqArgs, RangeArgs, ReplayAction, ReplayArgs, To, WhichArgs};
 
 /// Whether the environment asks for no colours, <https://no-color.org>.
 #[expect(clippy::disallowed_methods, reason = "settings are read in this file")]

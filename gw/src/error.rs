@@ -35,6 +35,10 @@ pub(crate) enum Error {
     Database(#[source] sqlx::Error),
     #[error("GW_ENDPOINT_KEY, or endpoint.key in the data folder, is wrong")]
     EndpointKey(#[source] vault::seal::BadKey),
+    #[error("GW_ENDPOINT_ALLOW is wrong: {0}")]
+    EndpointAllow(#[from] deliver::push::BadReach),
+    #[error("cannot make the HTTP client that pushes events")]
+    HttpClient(#[source] reqwest::Error),
     #[error("cannot bring the database to this version's tables")]
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error(
@@ -76,7 +80,7 @@ impl Error {
     /// 64: a setting is wrong. 1: anything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::KeyWithoutVault | Self::NoBroker { .. } | Self::Usage(_) => 64,
+            Self::KeyWithoutVault | Self::NoBroker { .. } | Self::Usage(_) | Self::EndpointAllow(_) => 64,
             _ => 1,
         }
     }

@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod database;
 mod dev;
+mod dlq;
 mod doctor;
 mod error;
 mod health;
@@ -19,6 +20,7 @@ mod link;
 mod listener;
 mod openapi;
 mod output;
+mod replay;
 mod request;
 mod schema;
 mod seal;
@@ -77,6 +79,8 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Link(link) => link::run(link).await,
         Command::Routes(routes) => link::routes(routes).await,
         Command::Schema(args) => schema::run(&args),
+        Command::Replay(replay) => replay::run(replay).await,
+        Command::Dlq(dlq) => dlq::run(dlq).await,
         Command::Migrate(migrate) => database::migrate(migrate).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),
     }

@@ -20,7 +20,7 @@ mod dead;
 mod lanes;
 mod pull;
 
-pub use dead::DeadLetters;
+pub use dead::{DeadLetters, letter};
 
 /// How a message ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

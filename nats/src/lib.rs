@@ -2,17 +2,22 @@
 //!
 //! [`Broker`] is a connection. [`topology`] says which streams, buckets and consumers exist. [`Publisher`] stores
 //! a message and tells which of three outcomes it had. [`consume`] hands messages to a handler that answers
-//! [`Verdict::Done`], [`Verdict::Retry`] or [`Verdict::Dead`]. [`Reader`] reads a stream without a trace.
+//! [`Verdict::Done`], [`Verdict::Retry`] or [`Verdict::Dead`]. [`Reader`] reads a stream without a trace. [`durable`]
+//! makes consumers while the gateway runs, and [`Pull`] reads them. [`job`] is work that survives whoever does it.
 
 mod bucket;
 mod connect;
 pub mod consume;
+pub mod durable;
 mod error;
 mod follow;
+pub mod job;
 mod message;
 mod payload;
 pub mod publish;
+mod pull;
 mod read;
+mod settle;
 pub mod topology;
 pub mod trace;
 
@@ -24,7 +29,9 @@ pub use follow::{Follower, Next};
 pub use message::{Message, Outgoing, Timer};
 pub use payload::Payloads;
 pub use publish::{Mode, PublishError, Publisher, Stored};
-pub use read::{Reader, Start, count, delete, get, next_from};
+pub use pull::Pull;
+pub use read::{Reader, Start, count, delete, first_since, get, last, next_from, subjects};
+pub use settle::{acknowledge, give_back, keep_alive};
 
 /// Under which name the client library logs.
 pub const LOG_TARGET: &str = "async_nats";

@@ -10,7 +10,7 @@ use tracing::debug;
 use crate::{connect::Broker, error::Code, message::Outgoing, trace};
 
 mod ack;
-mod batch;
+pub(crate) mod batch;
 mod group;
 mod measure;
 mod pipeline;
@@ -81,7 +81,7 @@ pub enum PublishError {
 
 impl PublishError {
     /// Whether another try can succeed.
-    fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Unconfirmed | Self::NoStream => true,
             Self::Refused { code, .. } => matches!(
@@ -107,7 +107,7 @@ impl PublishError {
         }
     }
 
-    fn of_request(error: &async_nats::RequestError) -> Self {
+    pub(crate) fn of_request(error: &async_nats::RequestError) -> Self {
         match error.kind() {
             RequestErrorKind::NoResponders => Self::NoStream,
             RequestErrorKind::MaxPayloadExceeded => Self::TooLarge,

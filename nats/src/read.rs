@@ -1,6 +1,6 @@
 //! Reading a stream from some point on, without leaving a trace on the server.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
@@ -17,6 +17,8 @@ use crate::{
 
 /// How long the consumer of a count lives, should nobody come to delete it.
 const COUNTED: Duration = Duration::from_secs(5);
+/// How long the first message may take.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +174,36 @@ pub async fn count(broker: &Broker, stream: &str, filters: &[String], from: u64)
         debug!(error = &error as &dyn std::error::Error, "count.delete");
     }
     Ok(made.num_pending)
+}
+
+/// The last message of a subject, or none. A replica that lags may give one before it.
+pub async fn last(broker: &Broker, stream: &str, subject: &str) -> Result<Option<Message>, Error> {
+    direct(broker, stream, serde_json::json!({ "last_by_subj": subject })).await
+}
+
+/// The subjects of a stream that match, with how many messages each holds. For filters that few match.
+pub async fn subjects(broker: &Broker, stream: &str, filter: &str) -> Result<HashMap<String, u64>, Error> {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        state: State,
+    }
+    #[derive(serde::Deserialize)]
+    struct State {
+        #[serde(default)]
+        subjects: Option<HashMap<String, u64>>,
+    }
+    let what = format!("STREAM.INFO.{stream}");
+    let info: Info = broker.api(&what, &serde_json::json!({ "subjects_filter": filter })).await?;
+    Ok(info.state.subjects.unwrap_or_default())
+}
+
+/// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch.
+pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<Option<u64>, Error> {
+    let mut reader = Reader::open(broker, stream, &[], Start::Since(millis), true).await?;
+    if reader.waiting() == 0 {
+        return Ok(None);
+    }
+    Ok(reader.next_within(FIRST).await?.map(|message| message.sequence))
 }
 
 async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {

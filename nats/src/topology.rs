@@ -15,8 +15,10 @@ use crate::{
 };
 
 mod diff;
+mod work;
 
 pub use diff::{Difference, Plan};
+pub use work::{ADVISORIES, GW_ADVISORY, GW_COMMAND, GW_JOB, GW_REPLAY, JOB_KEPT, LEASE, REPLAY};
 
 /// Stream of deliveries: the source of truth.
 pub const GW_WEBHOOK: &str = "GW_WEBHOOK";
@@ -87,7 +89,7 @@ pub struct StreamSpec {
 pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
     // A delivery may be parked for 30 days before it becomes an event, and be a dead letter for 30 after its retention.
     let payload_age = settings.retention + 31 * DAY;
-    vec![
+    let mut specs = vec![
         webhooks(settings),
         only(stream::Config {
             compression: Some(Compression::S2),
@@ -150,7 +152,14 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
         only(bucket(settings, route::ROUTES, "Routes: one key per link")),
         only(bucket(settings, route::CONNECTIONS, "Connections: organisation, provider, status")),
         only(object_store(settings, GW_PAYLOAD, "Bodies too large for a message", payload_age)),
-    ]
+    ];
+    specs.extend(work::specs(settings));
+    specs
+}
+
+/// How long the broker waits for the acknowledgement of a stream's messages.
+pub(crate) fn ack_wait(stream: &str) -> Duration {
+    if stream == GW_JOB { LEASE } else { ACK_WAIT }
 }
 
 fn webhooks(settings: &Settings) -> StreamSpec {

@@ -1,7 +1,8 @@
 //! Delivery to owners to events.
 //!
 //! `route` is the way of a delivery; `table` knows the links, fed by `mirror`; `translate` makes the event of an
-//! organisation; `park` keeps what nobody claims and releases it when somebody does.
+//! organisation; `park` keeps what nobody claims and releases it when somebody does. `reroute` takes stored
+//! deliveries the same way again, and `redrive` dead letters.
 
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ mod metrics;
 mod mirror;
 mod outcome;
 mod park;
+mod redrive;
+mod reroute;
 mod route;
 pub mod table;
 mod translate;
@@ -104,12 +107,23 @@ impl Router {
         let freshness = mirror::confirm(inner.clone(), stop.clone());
         let release = park::run(inner.clone(), stop.clone());
         let live = consume::run(inner.consumer(topology::ROUTER, live), inner.clone(), stop.clone());
-        let history = consume::run(inner.consumer(topology::ROUTER_HISTORY, history), inner.clone(), stop);
-        tokio::join!(mirror, freshness, release, live, history);
+        let history = consume::run(inner.consumer(topology::ROUTER_HISTORY, history), inner.clone(), stop.clone());
+        let replays = reroute::run(inner.clone(), stop.clone());
+        let letters = redrive::run(inner.clone(), stop);
+        tokio::join!(mirror, freshness, release, live, history, replays, letters);
     }
 }
 
 impl Inner {
+    /// A consumer of the router's tasks.
+    fn worker(&self, name: &'static str, slots: usize) -> Consumer {
+        Consumer {
+            stream: topology::GW_JOB,
+            dead: DeadLetters::new(self.deps.dead.clone(), "job"),
+            ..self.consumer(name, Slots::live(slots))
+        }
+    }
+
     fn consumer(&self, name: &'static str, slots: Slots) -> Consumer {
         Consumer {
             broker: self.deps.broker.clone(),

@@ -19,6 +19,7 @@ pub(crate) struct Metrics {
     unresolved: Family<ByProvider, Counter>,
     unreadable: Family<ByProvider, Counter>,
     released: Counter,
+    rerouted: Counter,
     pub(crate) redelivered: Counter,
     pub(crate) routes: Gauge,
     pub(crate) fresh: Gauge,
@@ -32,6 +33,7 @@ impl Metrics {
             unresolved: Family::default(),
             unreadable: Family::default(),
             released: Counter::default(),
+            rerouted: Counter::default(),
             redelivered: Counter::default(),
             routes: Gauge::default(),
             fresh: Gauge::default(),
@@ -49,6 +51,7 @@ impl Metrics {
         );
         registry.register("gw_route_unreadable", "Deliveries that cannot be read", metrics.unreadable.clone());
         registry.register("gw_route_released", "Parked deliveries released", metrics.released.clone());
+        registry.register("gw_replay_rerouted", "Events that replays made anew", metrics.rerouted.clone());
         registry.register("gw_route_redelivered", "Deliveries handed out again", metrics.redelivered.clone());
         registry.register("gw_routes", "Active links known", metrics.routes.clone());
         registry.register("gw_routes_fresh", "1 while the links are known to be up to date", metrics.fresh.clone());
@@ -71,6 +74,10 @@ impl Metrics {
     pub(crate) fn unreadable(&self, provider: &str) {
         let provider = provider::find(provider).map_or("unknown", |known| known.id);
         self.unreadable.get_or_create(&ByProvider { provider }).inc();
+    }
+
+    pub(crate) fn rerouted(&self, events: usize) {
+        self.rerouted.inc_by(events as u64);
     }
 
     pub(crate) fn released(&self, released: usize) {

@@ -45,6 +45,18 @@ impl Inner {
         self.say(Outcome { events: resolution.admitted.len(), ..outcome }, deadline).await
     }
 
+    /// A dead letter was sent back, and is events now.
+    pub(crate) async fn record_redriven(
+        &self,
+        read: &Read,
+        resolution: &Resolution,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
+        let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Released);
+        let reason = Some("redriven".to_owned());
+        self.say(Outcome { events: resolution.admitted.len(), reason, ..outcome }, deadline).await
+    }
+
     pub(crate) async fn record_dead(
         &self,
         provider: &str,

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::{
     Inner,
     route::store_in_order,
-    translate::{Read, Resolution, Unread},
+    translate::{Occasion, Read, Resolution, Unread},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,7 +89,8 @@ impl Inner {
             if resolution.is_empty() {
                 continue;
             }
-            events.extend(self.events(&read, &resolution, traceparent.as_deref()).await?);
+            let occasion = Occasion::First { traceparent: traceparent.as_deref() };
+            events.extend(self.events(&read, &resolution, occasion).await?);
             released.push(*sequence);
             deliveries.push((read.shed(), resolution));
         }

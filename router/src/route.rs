@@ -14,7 +14,7 @@ use tracing::{Instrument, Span, info_span, warn};
 
 use crate::{
     Inner,
-    translate::{Read, Resolution, Unread},
+    translate::{Occasion, Read, Resolution, Unread},
 };
 
 /// How long one try to store events may take.
@@ -160,7 +160,8 @@ impl Inner {
         if resolution.is_empty() {
             return Ok(Prepared::Unclaimed(Box::new(read)));
         }
-        let events = self.events(&read, &resolution, message.header(header::TRACEPARENT)).await?;
+        let occasion = Occasion::First { traceparent: message.header(header::TRACEPARENT) };
+        let events = self.events(&read, &resolution, occasion).await?;
         Ok(Prepared::Events { read: Box::new(read), resolution, events })
     }
 
@@ -179,9 +180,9 @@ impl Inner {
         &self,
         read: &Read,
         resolution: &Resolution,
-        traceparent: Option<&str>,
+        occasion: Occasion<'_>,
     ) -> Result<Vec<Outgoing>, nats::Error> {
-        let events = resolution.admitted.iter().map(|(org, links)| read.event(org, links, &self.payloads, traceparent));
+        let events = resolution.admitted.iter().map(|(org, links)| read.event(org, links, &self.payloads, occasion));
         join_all(events).await.into_iter().collect()
     }
 

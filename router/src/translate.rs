@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use nats::{Error, Message, Outgoing, Payloads};
 use schemas::{
-    Delivery, Provider,
+    Delivery, Origin, Provider,
     event::{self, Event},
     event_type::TypeKey,
     header, provider,
@@ -44,6 +44,18 @@ pub(crate) struct Read {
     significance: u8,
     /// What the event holds beside the payload, where it may be much.
     extracted: usize,
+}
+
+/// Why an event is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Occasion<'a> {
+    /// The delivery came in.
+    First {
+        /// The trace it belongs to.
+        traceparent: Option<&'a str>,
+    },
+    /// This replay makes it anew, under an id of its own.
+    Replay(&'a str),
 }
 
 /// Why a delivery could not be read.
@@ -171,7 +183,7 @@ impl Read {
         org: &str,
         links: &[Arc<Link>],
         payloads: &Payloads,
-        traceparent: Option<&str>,
+        occasion: Occasion<'_>,
     ) -> Result<Outgoing, Error> {
         let reference = match &self.delivery.payload_ref {
             Some(reference) => Some(reference.clone()),
@@ -180,7 +192,14 @@ impl Read {
             }
             None => None,
         };
-        let id = event::id(self.provider.id, &self.delivery.id, org, None);
+        let own = event::id(self.provider.id, &self.delivery.id, org, None);
+        let (id, origin, replay_of, traceparent) = match occasion {
+            Occasion::First { traceparent } => (own, self.delivery.origin, None, traceparent),
+            Occasion::Replay(replay) => {
+                let id = event::id(self.provider.id, &self.delivery.id, org, Some(replay));
+                (id, Origin::Replay, Some(own), None)
+            }
+        };
         let mut connections: Vec<String> = links.iter().map(|link| link.connection.to_string()).collect();
         connections.sort();
         connections.dedup();
@@ -200,8 +219,8 @@ impl Read {
             received_at: self.delivery.received_at,
             occurred_at: Event::time_of(self.normalised.as_ref(), self.delivery.received_at),
             correlation_id: self.delivery.correlation.clone(),
-            origin: self.delivery.origin.to_string(),
-            replay_of: None,
+            origin: origin.to_string(),
+            replay_of,
             workspaces,
             significance: self.significance,
             event: self.normalised.clone(),
@@ -209,12 +228,15 @@ impl Read {
             payload_ref: reference,
         };
         let mut headers = event.headers(&id, self.delivery.account.as_deref());
+        if let Occasion::Replay(replay) = occasion {
+            headers.push((header::REPLAY.to_owned(), replay.to_owned()));
+        }
         if let Some(traceparent) = traceparent {
             headers.push((header::TRACEPARENT.to_owned(), traceparent.to_owned()));
         }
         let payload =
             serde_json::to_vec(&event).map_err(|source| Error::Answer { what: "an event".to_owned(), source })?;
-        let subject = subject::event(self.delivery.origin, org, self.provider.id, &self.key, &id);
+        let subject = subject::event(origin, org, self.provider.id, &self.key, &id);
         Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true, timer: None })
     }
 }

@@ -73,6 +73,15 @@ pub enum PushOutcome {
 }
 
 impl PushOutcome {
+    /// Whether nothing of the push is left to do.
+    #[must_use]
+    pub fn ends(self) -> bool {
+        match self {
+            Self::Delivered | Self::Dead | Self::Dropped | Self::Expired => true,
+            Self::Scheduled | Self::Held | Self::Redriven => false,
+        }
+    }
+
     /// As the messages and the database have it.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -150,6 +150,13 @@ pub fn subject_filters(org: &str, patterns: &[String], history: bool) -> Vec<Str
     both.collect()
 }
 
+/// Of [`subject_filters`] those of history only: live traffic and history are read by a consumer each.
+#[must_use]
+pub fn history_filters(org: &str, patterns: &[String]) -> Vec<String> {
+    let live = subject_filters(org, patterns, false);
+    subject_filters(org, patterns, true).into_iter().filter(|filter| !live.contains(filter)).collect()
+}
+
 /// What stands behind the organisation in the subjects of a pattern's events: `<provider>.<entity>.<action>.<id>`.
 fn tail(pattern: &str) -> String {
     let Some((provider, own)) = pattern.split_once(':') else { return ">".to_owned() };
@@ -213,6 +220,9 @@ mod tests {
             filters(&["github:push"], true),
             ["gw.event.org_1.github.push.~.*", "gw.history.event.org_1.github.push.~.*"]
         );
+        assert_eq!(history_filters("org_1", &patterns(&["github:push"])), ["gw.history.event.org_1.github.push.~.*"]);
+        let five: Vec<String> = (0..5).map(|index| format!("github:e{index}")).collect();
+        assert_eq!(history_filters("org_1", &five), ["gw.history.event.org_1.>"]);
         let many: Vec<String> = (0..9).map(|index| format!("github:e{index}")).collect();
         assert_eq!(subject_filters("org_1", &many, false), ["gw.event.org_1.>"]);
     }

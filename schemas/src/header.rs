@@ -48,6 +48,8 @@ pub const DLQ_SUBJECT: &str = "Gw-Dlq-Subject";
 pub const ENDPOINT: &str = "Gw-Endpoint";
 /// The attempts that were made.
 pub const ATTEMPT: &str = "Gw-Attempt";
+/// On a timer: how often in a row the receiver refused the push for good.
+pub const REFUSALS: &str = "Gw-Refusals";
 /// The replay a message belongs to.
 pub const REPLAY: &str = "Gw-Replay";
 /// W3C trace context.

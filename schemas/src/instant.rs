@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+    macros::format_description,
+};
 
 /// RFC 3339 in UTC with three decimals and `Z`, of milliseconds since the epoch.
 #[must_use]
@@ -44,6 +48,12 @@ pub fn moment(text: &str, now: i64) -> Option<i64> {
     ago.and_then(|ago| now.checked_sub(ago)).or_else(|| parse(text))
 }
 
+/// Milliseconds since the epoch of a date as HTTP headers have it: `Wed, 21 Oct 2015 07:28:00 GMT`.
+#[must_use]
+pub fn http_date(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp().checked_mul(1_000)
+}
+
 /// Milliseconds since the epoch of what providers send as a time: RFC 3339 text, or a number (or a number as
 /// text) of seconds or milliseconds. Numbers below 10^12 are seconds.
 #[must_use]
@@ -76,6 +86,7 @@ mod tests {
         assert_eq!(of_json(&json!(1_700_000_000.123)), Some(millis));
         assert_eq!(of_json(&json!(millis)), Some(millis));
         assert_eq!(of_json(&json!("1700000000.123")), Some(millis));
+        assert_eq!(http_date("Tue, 14 Nov 2023 22:13:20 GMT"), Some(1_700_000_000_000));
         assert_eq!(of_json(&json!("yesterday")), None);
         assert_eq!(of_json(&json!(null)), None);
         assert_eq!(of_json(&json!(-5)), None);

@@ -16,7 +16,7 @@ pub struct Outcome {
     pub sequence: u64,
     /// What it was.
     pub outcome: Kind,
-    /// Why it is dead: `unreadable`, `payload-unavailable`, `exhausted`.
+    /// Why it is dead: `unreadable`, `payload-unavailable`, `exhausted`; or that it was released from there: `redriven`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// How many organisations got an event.
@@ -39,7 +39,7 @@ pub enum Kind {
     Filtered,
     /// No link claims it.
     Parked,
-    /// It was parked, and a link claimed it.
+    /// It was parked, and a link claimed it; or it was a dead letter, and was sent back.
     Released,
     /// It is a dead letter.
     Dead,

@@ -28,6 +28,25 @@ pub const RETRIES_WAITING: &str = "gw.retry.wait.>";
 pub const RETRIES_DUE: &str = "gw.retry.due.>";
 /// What [`attempt`] makes.
 pub const ATTEMPTS: &str = "gw.attempt.>";
+/// Asks for a replay.
+pub const REPLAY_REQUESTED: &str = "gw.replay.requested";
+/// Every command: what somebody wants done.
+pub const COMMANDS: [&str; 4] =
+    [REPLAY_REQUESTED, "gw.backfill.requested", "gw.backfill.cancelled", "gw.teardown.requested"];
+/// What [`job_state`] makes.
+pub const JOB_STATES: &str = "gw.job.state.*";
+/// What [`job_task`] makes.
+pub const JOB_TASKS: &str = "gw.job.task.>";
+/// What [`job_timer`] makes.
+pub const JOB_TIMERS: &str = "gw.job.timer.>";
+/// What a job tells of itself between two steps.
+pub const JOB_PROGRESS: &str = "gw.job.progress.*";
+/// What [`replayed`] makes.
+pub const REPLAYED: &str = "gw.replay.*.*.*.*.*.*";
+/// The server's word that a consumer gave a message up.
+pub const MAX_DELIVERIES: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>";
+/// The server's word that a message was ended by who consumed it.
+pub const TERMINATED: &str = "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>";
 /// What [`probe`] makes.
 pub const PROBES: &str = "gw.probe.>";
 
@@ -65,6 +84,12 @@ pub fn events_of(org: Option<&str>, provider: Option<&str>, history: bool) -> St
         (None, None) => format!("{lane}event.>"),
         (org, provider) => format!("{lane}event.{}.{}.>", token(org), token(provider)),
     }
+}
+
+/// Whether a subject is one of history.
+#[must_use]
+pub fn is_history(subject: &str) -> bool {
+    subject.starts_with("gw.history.")
 }
 
 /// The events of an organisation whose subjects end like this: `<provider>.<entity>.<action>.<event-id>`.
@@ -132,6 +157,68 @@ pub fn attempt(org: &str, endpoint: &str, event: &str) -> String {
     format!("gw.attempt.{}.{}.{}", SubjectToken::new(org), SubjectToken::new(endpoint), SubjectToken::new(event))
 }
 
+/// The dead letters of a stage and a reason, where given: a filter.
+#[must_use]
+pub fn dead_of(stage: Option<&str>, reason: Option<&str>) -> String {
+    let token = |name: Option<&str>| name.map_or_else(|| "*".to_owned(), |name| SubjectToken::new(name).to_string());
+    format!("gw.dlq.{}.{}", token(stage), token(reason))
+}
+
+/// Where a job's state is kept: `gw.job.state.<job>`.
+#[must_use]
+pub fn job_state(job: &str) -> String {
+    format!("gw.job.state.{}", SubjectToken::new(job))
+}
+
+/// A job's next piece of work: `gw.job.task.<worker>.<job>.<task>`.
+#[must_use]
+pub fn job_task(worker: &str, job: &str, task: &str) -> String {
+    format!("gw.job.task.{}.{}.{}", SubjectToken::new(worker), SubjectToken::new(job), SubjectToken::new(task))
+}
+
+/// A job's piece of work that waits for its time: `gw.job.timer.<worker>.<job>.<task>`.
+#[must_use]
+pub fn job_timer(worker: &str, job: &str, task: &str) -> String {
+    format!("gw.job.timer.{}.{}.{}", SubjectToken::new(worker), SubjectToken::new(job), SubjectToken::new(task))
+}
+
+/// All work of a worker: the filter of its consumer.
+#[must_use]
+pub fn job_tasks_of(worker: &str) -> String {
+    format!("gw.job.task.{}.>", SubjectToken::new(worker))
+}
+
+/// All that a job has still to do, now and later.
+#[must_use]
+pub fn job_work_of(job: &str) -> [String; 2] {
+    let job = SubjectToken::new(job);
+    [format!("gw.job.task.*.{job}.>"), format!("gw.job.timer.*.{job}.>")]
+}
+
+/// Where a replay stores an event again for whoever reads it:
+/// `gw.replay.<replay>.<org>.<provider>.<entity>.<action>.<event-id>`. None where the subject is no event's.
+#[must_use]
+pub fn replayed(replay: &str, event_subject: &str) -> Option<String> {
+    let tail = event_subject.strip_prefix("gw.event.").or_else(|| event_subject.strip_prefix("gw.history.event."))?;
+    Some(format!("gw.replay.{}.{tail}", SubjectToken::new(replay)))
+}
+
+/// Everything that a replay stored again.
+#[must_use]
+pub fn replayed_of(replay: &str) -> String {
+    format!("gw.replay.{}.>", SubjectToken::new(replay))
+}
+
+/// The deliveries of a provider, where given: a filter.
+#[must_use]
+pub fn webhooks_of(provider: Option<&str>, history: bool) -> String {
+    let lane = if history { "gw.history." } else { "gw." };
+    match provider {
+        None => format!("{lane}webhook.>"),
+        Some(provider) => format!("{lane}webhook.{}.>", SubjectToken::new(provider)),
+    }
+}
+
 /// What happened to a connection: `gw.connection.<org>.<what>`.
 #[must_use]
 pub fn connection(org: &str, what: &str) -> String {
@@ -148,12 +235,6 @@ pub fn probe(instance: &str) -> String {
 #[must_use]
 pub fn all_events_of(org: &str) -> [String; 2] {
     [false, true].map(|history| events_within(history, org, ">"))
-}
-
-/// The deliveries of a provider, live or history.
-#[must_use]
-pub fn webhooks_of(history: bool, provider: &str) -> String {
-    format!("{}webhook.{}.>", if history { "gw.history." } else { "gw." }, SubjectToken::new(provider))
 }
 
 /// Where a delivery is stored whose event is not known.
@@ -187,12 +268,6 @@ pub fn webhook_names(subject: &str) -> Option<WebhookNames> {
         }
         _ => None,
     }
-}
-
-/// Whether a subject is of history.
-#[must_use]
-pub fn is_history(subject: &str) -> bool {
-    subject.starts_with("gw.history.")
 }
 
 /// Who gave a message up, of a subject that [`dead`] makes.

@@ -19,6 +19,7 @@ mod parking;
 mod permissions;
 mod postgres;
 mod providers;
+mod pushing;
 mod raw;
 mod releases;
 mod roles;

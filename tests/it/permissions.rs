@@ -8,7 +8,8 @@ use crate::{
     server::{self, Server},
 };
 
-const USERS: [&str; 9] = ["ADMIN", "INGEST", "ROUTER", "LEDGER", "VAULT", "BACKFILL", "EVENTS", "SYS", "ROUTE"];
+const USERS: [&str; 10] =
+    ["ADMIN", "INGEST", "ROUTER", "DELIVER", "LEDGER", "VAULT", "BACKFILL", "EVENTS", "SYS", "ROUTE"];
 
 /// Each user's password is made of its name.
 fn login(role: &'static str) -> Option<(&'static str, &'static str)> {
@@ -17,6 +18,7 @@ fn login(role: &'static str) -> Option<(&'static str, &'static str)> {
         "ingest" => ("ingest", "ingest-password"),
         "router" => ("router", "router-password"),
         "ledger" => ("ledger", "ledger-password"),
+        "deliver" => ("deliver", "deliver-password"),
         "vault" => ("vault", "vault-password"),
         "backfill" => ("backfill", "backfill-password"),
         "events" => ("events", "events-password"),
@@ -67,7 +69,7 @@ async fn with_the_permissions_on_all_promises_hold_and_no_user_meets_a_wall() {
     let server = server().await;
     let mut roles = Roles::start(&server, login).await;
     roles.promises().await;
-    for world in [&mut roles.ingest, &mut roles.router, &mut roles.vault] {
+    for world in [&mut roles.ingest, &mut roles.router, &mut roles.deliver, &mut roles.vault] {
         assert_eq!(world.stop_gateway().code(), Some(0));
         let log = world.gateway().log();
         assert!(!log.to_lowercase().contains("violation"), "{log}");
@@ -113,6 +115,16 @@ async fn what_a_role_does_not_need_is_refused() {
         ("router", Ask("$JS.API.CONSUMER.CREATE.GW_WEBHOOK.mine", consumer("GW_WEBHOOK", "mine"))),
         ("router", Ask("$JS.API.CONSUMER.DELETE.GW_WEBHOOK.router", json!({}))),
         ("router", Ask("$JS.API.STREAM.PURGE.GW_EVENT", json!({}))),
+        ("router", Publish("gw.attempt.x")),
+        ("router", Publish("gw.retry.wait.x")),
+        ("deliver", Publish("gw.webhook.x")),
+        ("deliver", Publish("gw.event.org.github.push.x")),
+        ("deliver", Publish("$KV.gw_routes.github.x")),
+        ("deliver", Subscribe("gw.event.>")),
+        ("deliver", Subscribe("$JS.EVENT.ADVISORY.>")),
+        ("deliver", Ask("$JS.API.CONSUMER.CREATE.GW_WEBHOOK.mine", consumer("GW_WEBHOOK", "mine"))),
+        ("deliver", Ask("$JS.API.CONSUMER.DELETE.GW_RETRY.retry", json!({}))),
+        ("deliver", Ask("$JS.API.STREAM.PURGE.GW_EVENT", json!({}))),
         ("vault", Publish("gw.event.x")),
         ("vault", Publish("gw.webhook.x")),
         ("vault", Subscribe("gw.>")),
@@ -128,6 +140,7 @@ async fn what_a_role_does_not_need_is_refused() {
         ("events", Ask("$JS.API.CONSUMER.CREATE.GW_EVENT.mine", consumer("GW_EVENT", "mine"))),
         ("ingest", Ask("$JS.API.STREAM.CREATE.MINE", stream())),
         ("router", Ask("$JS.API.STREAM.CREATE.MINE", stream())),
+        ("deliver", Ask("$JS.API.STREAM.CREATE.MINE", stream())),
         ("vault", Ask("$JS.API.STREAM.CREATE.MINE", stream())),
         ("backfill", Ask("$JS.API.STREAM.CREATE.MINE", stream())),
         ("events", Ask("$JS.API.STREAM.CREATE.MINE", stream())),

@@ -3,7 +3,7 @@
 use nats::{Broker, Credentials, Payloads, topology};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Answer, Setup, Webhook, World, eventually};
+use tests::{Answer, Receiver, Reply, Setup, Webhook, World, eventually};
 
 use crate::{raw::Raw, server::Server};
 
@@ -11,6 +11,7 @@ use crate::{raw::Raw, server::Server};
 pub(crate) struct Roles {
     pub(crate) ingest: World,
     pub(crate) router: World,
+    pub(crate) deliver: World,
     pub(crate) vault: World,
     broker: Broker,
     /// The admin's address.
@@ -28,6 +29,7 @@ impl Roles {
             let setup = Setup::new()
                 .with("GW_ROLE", role)
                 .with("GW_TOPOLOGY", "check")
+                .with("GW_ENDPOINT_ALLOW", "127.0.0.1")
                 .with("NATS_URL", server.url(login(role)));
             setup.start_on(&url)
         };
@@ -35,8 +37,9 @@ impl Roles {
         let reasons = vault.get("/readyz").await.body["reasons"].to_string();
         assert!(reasons.contains("+ GW_WEBHOOK"), "the missing streams are named: {reasons}");
         apply(&vault, &url).await;
-        let roles = Self { ingest: start("ingest"), router: start("router"), vault, broker: connect(&url).await, url };
-        for world in [&roles.ingest, &roles.router, &roles.vault] {
+        let (ingest, router, deliver) = (start("ingest"), start("router"), start("deliver"));
+        let roles = Self { ingest, router, deliver, vault, broker: connect(&url).await, url };
+        for world in [&roles.ingest, &roles.router, &roles.deliver, &roles.vault] {
             world.ready().await;
         }
         roles
@@ -111,7 +114,32 @@ impl Roles {
         let internal = self.internal(&connection).await;
         assert_eq!((internal.status, &internal.body["status"]), (200, &json!("accepted")), "{internal:?}");
         assert_eq!(self.ingest.events("org_1", 4).await.len(), 4);
+        self.pushes().await;
         self.healthy().await;
+    }
+
+    /// Endpoint, first attempt, timer, second attempt, a retry of what the endpoint's end leaves, and its end.
+    async fn pushes(&mut self) {
+        let receiver = Receiver::start().await;
+        receiver.on("/hook", |number, _| Reply::Status(if number == 0 || number == 2 { 500 } else { 200 }));
+        let body = json!({
+            "orgId": "org_1", "url": receiver.url("/hook"), "events": ["*"], "history": true, "retrySchedule": [1, 3600],
+        });
+        let made = self.deliver.api(Method::POST, "/endpoints", Some(body)).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let path = format!("/endpoints/{}", made.body["id"].as_str().expect("an id"));
+        self.ingest.accept(&Webhook::push(42, 1)).await;
+        let seen = receiver.got("/hook", 2).await;
+        assert_eq!(seen[0].id(), seen[1].id());
+        self.ingest.accept(&Webhook::push(42, 1)).await;
+        self.ingest.stored(topology::GW_RETRY, "gw.retry.wait.>", 1).await;
+        let deleted = self.deliver.api(Method::DELETE, &path, None).await;
+        assert_eq!(deleted.status, 200, "{deleted:?}");
+        eventually("nothing is left of the endpoint", || async {
+            let names = nats::durable::names(&self.broker, topology::GW_EVENT).await.ok()?;
+            (!names.iter().any(|name| name.starts_with("ep_"))).then_some(())
+        })
+        .await;
     }
 
     async fn internal(&self, connection: &str) -> Answer {
@@ -125,7 +153,7 @@ impl Roles {
     async fn healthy(&mut self) {
         let lag = self.router.metrics().await;
         assert!(lag.contains(r#"gw_consumer_lag{consumer="router"} 0"#), "{lag}");
-        for world in [&mut self.ingest, &mut self.router, &mut self.vault] {
+        for world in [&mut self.ingest, &mut self.router, &mut self.deliver, &mut self.vault] {
             let ready = world.get("/readyz").await;
             assert_eq!(ready.status, 200, "{:?}", ready.body);
             assert!(world.metrics().await.contains("gw_build_info"));
@@ -161,7 +189,7 @@ async fn connect(url: &str) -> Broker {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_processes_do_together_what_one_does() {
+async fn four_processes_do_together_what_one_does() {
     let server = Server::single().await;
     let mut roles = Roles::start(&server, |_| None).await;
     roles.promises().await;
@@ -176,7 +204,7 @@ async fn three_processes_do_together_what_one_does() {
     roles.apply().await;
     roles.event(&webhook, 5).await;
     roles.router.ready().await;
-    for world in [&mut roles.ingest, &mut roles.router, &mut roles.vault] {
+    for world in [&mut roles.ingest, &mut roles.router, &mut roles.deliver, &mut roles.vault] {
         assert_eq!(world.stop_gateway().code(), Some(0));
     }
 }

@@ -7,6 +7,7 @@ mod broker;
 mod database;
 mod eventually;
 mod process;
+mod receiver;
 mod webhook;
 mod world;
 
@@ -14,6 +15,7 @@ pub use broker::Isolation;
 pub use database::Postgres;
 pub use eventually::{eventually, never};
 pub use process::{Gateway, gw_binary, kill};
+pub use receiver::{Receiver, Reply, Seen};
 pub use webhook::{Webhook, sign};
 pub use world::{Answer, KEY, Link, PREVIOUS, SECRET, Setup, World, nats_server};
 

@@ -105,6 +105,11 @@ impl World {
         self.isolation == Isolation::OwnServer
     }
 
+    /// Changes a setting of the gateway, from its next start on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.setup.env.insert(name.to_owned(), value.to_owned());
+    }
+
     /// The gateway's process.
     pub fn gateway(&mut self) -> &mut Gateway {
         self.gateway.as_mut().expect("a running gateway")

@@ -214,6 +214,11 @@ impl Records {
 }
 
 impl Endpoints {
+    /// Whether there is an endpoint of this id, as the database has it now.
+    pub async fn exists(&self, id: &str) -> Result<bool, Error> {
+        rows::get(&self.db.pool, id).await.map(|row| row.is_some())
+    }
+
     /// Disables an endpoint for a reason that its owner sees. Tells whether it was not disabled before.
     pub async fn disable(&self, id: &str, reason: &str) -> Result<bool, Error> {
         let mut write = self.db.begin().await?;

@@ -64,7 +64,7 @@ impl House {
             move || time.load(Ordering::Relaxed)
         });
         let endpoints = Endpoints::new(Db::new(db), clock);
-        let reach = Reach { allow: vec!["10.0.0.0/8".to_owned()], dev: false };
+        let reach = Reach::parse(&["10.0.0.0/8".to_owned()], false).expect("a good list");
         let (random, sealer) = (Random::new(rand::random), Sealer(Arc::new(Glass("k1"))));
         Self { records: Records { endpoints, random, sealer, reach }, time }
     }

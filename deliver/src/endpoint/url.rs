@@ -1,8 +1,6 @@
 //! Which addresses an endpoint may have. What a name resolves to is looked at when it is called; here only what the
 //! URL itself tells.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use reqwest::Url;
 use schemas::fields::Fault;
 
@@ -24,94 +22,13 @@ pub(crate) fn check(text: &str, reach: &Reach) -> Result<(), Fault> {
         return says("must not hold blanks or control characters");
     }
     let Ok(url) = Url::parse(text) else { return says("is no URL: https://host/path is needed") };
-    let Some(host) = url.host_str().filter(|_| matches!(url.scheme(), "http" | "https")) else {
-        return says("must begin with https://");
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return says("must not hold credentials: put them into headers");
+    if let Some(refusal) = reach.refuses_url(&url) {
+        return Err(Fault::Says(refusal.to_string().into()));
     }
     if url.fragment().is_some() {
         return says("must not have a fragment: it is never sent");
     }
-    let allowed = is_allowed(host, reach);
-    if !allowed && is_inside(host) && !(reach.dev && is_loopback(host)) {
-        return says("is not a public address; whoever runs the gateway may allow it with GW_ENDPOINT_ALLOW");
-    }
-    if url.scheme() == "http" && !allowed && !reach.dev {
-        return says("must begin with https://; http is for hosts that GW_ENDPOINT_ALLOW names");
-    }
     Ok(())
-}
-
-/// Whether the operator named the host, or a network that holds its literal address.
-fn is_allowed(host: &str, reach: &Reach) -> bool {
-    let host = name(host);
-    let address = literal(host);
-    reach.allow.iter().map(|entry| entry.trim()).any(|entry| match (entry.split_once('/'), address) {
-        (Some((network, bits)), Some(address)) => match (network.parse(), bits.parse()) {
-            (Ok(network), Ok(bits)) => holds(network, bits, address),
-            _ => false,
-        },
-        (Some(_), None) => false,
-        (None, Some(address)) => entry.parse() == Ok(address),
-        (None, None) => name(entry).eq_ignore_ascii_case(host),
-    })
-}
-
-fn holds(network: IpAddr, bits: u32, address: IpAddr) -> bool {
-    let first = |word: u128, width: u32| if bits > width { None } else { Some(word.checked_shr(width - bits)) };
-    match (network, address) {
-        (IpAddr::V4(one), IpAddr::V4(other)) => {
-            bits <= 32 && first(one.to_bits().into(), 32) == first(other.to_bits().into(), 32)
-        }
-        (IpAddr::V6(one), IpAddr::V6(other)) => bits <= 128 && first(one.to_bits(), 128) == first(other.to_bits(), 128),
-        _ => false,
-    }
-}
-
-/// A host name without the dot that ends it.
-fn name(host: &str) -> &str {
-    host.strip_suffix('.').unwrap_or(host)
-}
-
-fn literal(host: &str) -> Option<IpAddr> {
-    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-fn is_localhost(host: &str) -> bool {
-    let host = name(host).to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
-}
-
-fn is_loopback(host: &str) -> bool {
-    is_localhost(host) || literal(host).is_some_and(|address| address.to_canonical().is_loopback())
-}
-
-/// Whether the host says by itself that it is no public address.
-fn is_inside(host: &str) -> bool {
-    is_localhost(host)
-        || match literal(host).map(|address| address.to_canonical()) {
-            Some(IpAddr::V4(address)) => is_inside_v4(address),
-            Some(IpAddr::V6(address)) => is_inside_v6(address),
-            None => false,
-        }
-}
-
-/// The special blocks of <https://www.iana.org/assignments/iana-ipv4-special-registry>.
-fn is_inside_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    address.is_loopback()
-        || address.is_private()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_documentation()
-        || matches!((a, b, c), (0 | 240.., ..) | (100, 64..=127, _) | (192, 0, 0) | (198, 18 | 19, _))
-}
-
-fn is_inside_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    // Global unicast is 2000::/3; of it, Teredo, documentation and 6to4 lead elsewhere.
-    a & 0xe000 != 0x2000 || (a == 0x2001 && matches!(b, 0 | 0xdb8)) || a == 0x2002
 }
 
 #[cfg(test)]
@@ -119,7 +36,8 @@ mod tests {
     use super::*;
 
     fn reach(allow: &[&str], dev: bool) -> Reach {
-        Reach { allow: allow.iter().map(|entry| (*entry).to_owned()).collect(), dev }
+        let allow: Vec<String> = allow.iter().map(|entry| (*entry).to_owned()).collect();
+        Reach::parse(&allow, dev).expect("a good list")
     }
 
     #[test]

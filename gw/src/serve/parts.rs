@@ -93,13 +93,15 @@ impl Parts {
                 attempts: publisher(broker, mode, work),
                 timers: publisher(broker, mode, work),
                 dead: publisher(broker, mode, work),
+                commands: publisher(broker, mode, work),
+                replays: publisher(broker, mode, work),
                 clock: clock.clone(),
                 random: random.clone(),
                 sealer: seal::sealer(args, &random)?,
-                reach: deliver::push::Reach { allow: args.endpoint_allow.clone(), dev: args.dev },
+                reach: deliver::push::Reach::parse(&args.endpoint_allow, args.dev)?,
                 recreate_consumers: applies,
             };
-            let deliver = deliver::Deliver::new(deps, &mut registry);
+            let deliver = deliver::Deliver::new(deps, &mut registry).map_err(Error::HttpClient)?;
             let (running, stop) = (deliver.clone(), work.stop());
             work.spawn("deliveries", async move { Box::pin(running.run(stop)).await });
             parts.deliver = Some(deliver);

@@ -32,21 +32,22 @@ impl DeadLetters {
 
     /// Stores a copy. Idempotent: a message dies once at a stage.
     pub async fn bury(&self, stream: &str, message: &Message, reason: &str, detail: &str) -> Result<(), PublishError> {
-        let mut headers: Headers = message.headers.clone();
-        let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
-        put(header::DLQ_REASON, reason);
-        put(header::DLQ_DETAIL, detail);
-        put(header::DLQ_STREAM, stream);
-        put(header::DLQ_SEQUENCE, &message.sequence.to_string());
-        put(header::DLQ_SUBJECT, &message.subject);
-        let letter = Outgoing {
-            subject: subject::dead(self.stage, reason),
-            id: format!("dlq:{}:{stream}:{}", self.stage, message.sequence),
-            headers,
-            payload: message.payload.clone(),
-            once: false,
-            timer: None,
-        };
+        let id = format!("dlq:{}:{stream}:{}", self.stage, message.sequence);
+        let letter = letter(self.stage, id, stream, message, reason, detail);
         self.publisher.publish(letter, Instant::now() + PATIENCE).await.map(drop)
     }
+}
+
+/// The dead letter of a message: all of it, why, and where it was.
+#[must_use]
+pub fn letter(stage: &str, id: String, stream: &str, message: &Message, reason: &str, detail: &str) -> Outgoing {
+    let mut headers: Headers = message.headers.clone();
+    let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
+    put(header::DLQ_REASON, reason);
+    put(header::DLQ_DETAIL, detail);
+    put(header::DLQ_STREAM, stream);
+    put(header::DLQ_SEQUENCE, &message.sequence.to_string());
+    put(header::DLQ_SUBJECT, &message.subject);
+    let (subject, payload) = (subject::dead(stage, reason), message.payload.clone());
+    Outgoing { subject, id, headers, payload, once: false, timer: None }
 }

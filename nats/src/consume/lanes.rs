@@ -17,7 +17,7 @@ use crate::{
     connect::Broker,
     message::Message,
     publish::PublishError,
-    topology::{ACK_WAIT, MAX_DELIVER},
+    topology::{self, MAX_DELIVER},
 };
 
 /// Messages of one lane that are handled in one call.
@@ -47,7 +47,8 @@ pub(super) async fn run<H: Handler>(
     let mut held: HashMap<String, Instant> = HashMap::new();
     let mut workers: JoinSet<()> = JoinSet::new();
     let mut jobs: HashMap<tokio::task::Id, Job> = HashMap::new();
-    let mut progress = tokio::time::interval(ACK_WAIT / 6);
+    let ack_wait = topology::ack_wait(consumer.stream);
+    let mut progress = tokio::time::interval(ack_wait / 6);
     let mut open = true;
     while open || !workers.is_empty() {
         let mut ready = None;
@@ -87,7 +88,7 @@ pub(super) async fn run<H: Handler>(
                     _ => drop(lanes.remove(&job.lane)),
                 }
             },
-            _ = progress.tick() => keep_alive(&consumer.broker.client, &mut held).await,
+            _ = progress.tick() => keep_alive(&consumer.broker.client, &mut held, ack_wait / 3).await,
         }
         if let Some((lane, run)) = ready {
             let replies = run.iter().map(|(message, _)| message.reply.clone()).collect();
@@ -98,9 +99,9 @@ pub(super) async fn run<H: Handler>(
 }
 
 /// Tells the broker that what has been held for long is still being worked on.
-async fn keep_alive(client: &Client, held: &mut HashMap<String, Instant>) {
+async fn keep_alive(client: &Client, held: &mut HashMap<String, Instant>, long: Duration) {
     for (reply, since) in held {
-        if since.elapsed() > ACK_WAIT / 3 {
+        if since.elapsed() > long {
             *since = Instant::now();
             if let Err(error) = client.publish(reply.clone(), "+WPI".into()).await {
                 debug!(%error, "consumer.progress");

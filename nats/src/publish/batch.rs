@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, HeaderValue, Request, header};
+use async_nats::{Client, HeaderMap, HeaderValue, Request, header};
+use bytes::Bytes;
 
 use super::{PublishError, Stored, ack};
 use crate::{error::Code, message::Outgoing};
@@ -52,34 +53,51 @@ fn splits(code: Code) -> bool {
     )
 }
 
-/// Sends a batch and gives the sequence of its last message.
-async fn commit(client: &Client, messages: &[&Outgoing], limit: Duration) -> Result<u64, PublishError> {
-    let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
-    let Some((last, before)) = messages.split_last() else { return Err(PublishError::Unconfirmed) };
-    for (index, message) in before.iter().enumerate() {
-        let headers = member(message, &id, index + 1);
-        let sent = client.publish_with_headers(message.subject.clone(), headers, message.payload.clone()).await;
-        sent.map_err(|error| match error.kind() {
-            async_nats::PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
-            _ => PublishError::Unconfirmed,
-        })?;
-    }
-    let mut headers = member(last, &id, messages.len());
-    headers.insert(header::NATS_BATCH_COMMIT, "1");
-    let request = Request::new().headers(headers).payload(last.payload.clone()).timeout(Some(limit));
-    let answer =
-        client.send_request(last.subject.clone(), request).await.map_err(|error| PublishError::of_request(&error))?;
-    match ack::read(&answer.payload)? {
-        Stored::New { sequence } => Ok(sequence),
-        Stored::Duplicate { .. } => {
-            Err(PublishError::of(Code::BatchDuplicate, "a message is stored already".to_owned()))
-        }
+/// One message of a batch, with all its headers but those of the batch.
+pub(crate) struct Member {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) payload: Bytes,
+}
+
+impl Member {
+    pub(crate) fn of(message: &Outgoing) -> Self {
+        Self { subject: message.subject.clone(), headers: message.header_map(), payload: message.payload.clone() }
     }
 }
 
-fn member(message: &Outgoing, batch: &HeaderValue, index: usize) -> async_nats::HeaderMap {
-    let mut headers = message.header_map();
-    headers.insert(header::NATS_BATCH_ID, batch.clone());
-    headers.insert(header::NATS_BATCH_SEQUENCE, HeaderValue::from(index));
-    headers
+async fn commit(client: &Client, messages: &[&Outgoing], limit: Duration) -> Result<u64, PublishError> {
+    commit_members(client, messages.iter().map(|message| Member::of(message)), limit).await
+}
+
+/// Sends a batch and gives the sequence of its last message.
+pub(crate) async fn commit_members(
+    client: &Client,
+    members: impl ExactSizeIterator<Item = Member>,
+    limit: Duration,
+) -> Result<u64, PublishError> {
+    let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
+    let count = members.len();
+    for (index, Member { subject, mut headers, payload }) in members.enumerate() {
+        headers.insert(header::NATS_BATCH_ID, id.clone());
+        headers.insert(header::NATS_BATCH_SEQUENCE, HeaderValue::from(index + 1));
+        if index + 1 < count {
+            let sent = client.publish_with_headers(subject, headers, payload).await;
+            sent.map_err(|error| match error.kind() {
+                async_nats::PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge,
+                _ => PublishError::Unconfirmed,
+            })?;
+            continue;
+        }
+        headers.insert(header::NATS_BATCH_COMMIT, "1");
+        let request = Request::new().headers(headers).payload(payload).timeout(Some(limit));
+        let answer = client.send_request(subject, request).await.map_err(|error| PublishError::of_request(&error))?;
+        return match ack::read(&answer.payload)? {
+            Stored::New { sequence } => Ok(sequence),
+            Stored::Duplicate { .. } => {
+                Err(PublishError::of(Code::BatchDuplicate, "a message is stored already".to_owned()))
+            }
+        };
+    }
+    Err(PublishError::Unconfirmed)
 }

@@ -1,0 +1,200 @@
+//! The API of dead letters.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{RawQuery, State, rejection::BytesRejection},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use nats::topology::GW_DLQ;
+use schemas::{
+    caller::Caller,
+    fields::{Fault, Fields},
+};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    Letter,
+    redrive::{self, Sent},
+    scan::{self, Page, WHICH, Which},
+    shown::{Line, Whole},
+};
+use crate::{
+    Deps,
+    endpoint::Endpoints,
+    error::Error,
+    request::{Id, json, parameters},
+};
+
+/// Letters of a page unless asked for otherwise, and at most.
+const LIMIT: (usize, usize) = (100, 1_000);
+/// Letters that one request may name, and that one request deals with.
+const IDS: usize = 1_000;
+/// Letters dealt with at once.
+const AT_ONCE: usize = 16;
+
+/// What the routes need.
+#[derive(Clone)]
+struct Letters {
+    deps: Deps,
+    endpoints: Endpoints,
+}
+
+/// The routes.
+pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> Router {
+    Router::new()
+        .route("/dead-letters", get(list))
+        .route("/dead-letters/{id}", get(show))
+        .route("/dead-letters/redrive", post(redrive))
+        .route("/dead-letters/drop", post(drop_them))
+        .with_state(Letters { deps, endpoints })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Listed {
+    dead_letters: Vec<Line>,
+    /// Where the next page begins; none at the end.
+    next: Option<String>,
+}
+
+/// What was done with letters.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redriven: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dropped: Option<usize>,
+    /// Letters that were left as they are, by reason.
+    skipped: BTreeMap<&'static str, usize>,
+    /// Where to go on; none when all were dealt with.
+    next: Option<String>,
+}
+
+async fn list(
+    State(Letters { deps, .. }): State<Letters>,
+    Extension(caller): Extension<Caller>,
+    query: RawQuery,
+) -> Result<Json<Listed>, Error> {
+    let query = parameters(query);
+    let mut fields = Fields::of(&query).map_err(Error::InvalidQuery)?;
+    fields.only(&[&WHICH[..], &["limit", "cursor"]].concat());
+    let which = Which::read(&mut fields, deps.clock.now());
+    let limit = match fields.optional("limit").map(str::parse::<usize>) {
+        None => LIMIT.0,
+        Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => limit,
+        Some(_) => fields.fault("limit", Fault::Range(1, LIMIT.1 as i64)).unwrap_or_default(),
+    };
+    let cursor = cursor(&mut fields);
+    fields.faults.none_or(Some(())).map_err(Error::InvalidQuery)?;
+    let Page { letters, next } = scan::page(&deps.broker, &which, &caller, cursor, limit).await?;
+    Ok(Json(Listed { dead_letters: letters.iter().map(Line::from).collect(), next: next.map(|next| next.to_string()) }))
+}
+
+async fn show(
+    State(Letters { deps, .. }): State<Letters>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id,
+) -> Result<Json<Whole>, Error> {
+    let id = id.parse().map_err(|_not_a_number| Error::NotFound)?;
+    Ok(Json(Whole::from(&letter(&deps, &caller, id).await?.ok_or(Error::NotFound)?)))
+}
+
+async fn redrive(
+    State(Letters { deps, endpoints }): State<Letters>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Done>, Error> {
+    let (letters, mut done) = chosen(&deps, &caller, &json(body)?).await?;
+    let directory = endpoints.watch().borrow().clone();
+    let (deps, directory) = (&deps, &directory);
+    let sent: Vec<Sent> = stream::iter(letters)
+        .map(|letter| async move { redrive::send(deps, directory, &letter).await })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let mut redriven = 0;
+    for sent in sent {
+        match sent {
+            Sent::Back => redriven += 1,
+            Sent::Not(why) => *done.skipped.entry(why).or_default() += 1,
+        }
+    }
+    Ok(Json(Done { redriven: Some(redriven), ..done }))
+}
+
+async fn drop_them(
+    State(Letters { deps, .. }): State<Letters>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Done>, Error> {
+    let (letters, done) = chosen(&deps, &caller, &json(body)?).await?;
+    let broker = &deps.broker;
+    let dropped: Vec<()> = stream::iter(letters)
+        .map(|letter| async move { nats::delete(broker, GW_DLQ, letter.message.sequence).await })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(Json(Done { dropped: Some(dropped.len()), ..done }))
+}
+
+/// The letters that a body names: by their ids, or by what they have in common.
+async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Letter>, Done), Error> {
+    let mut fields = Fields::of(body).map_err(Error::Invalid)?;
+    fields.only(&[&WHICH[..], &["ids", "all", "cursor"]].concat());
+    let which = Which::read(&mut fields, deps.clock.now());
+    let (all, cursor, ids) = (fields.flag("all").unwrap_or_default(), cursor(&mut fields), ids(&mut fields));
+    match (&ids, which != Which::default() || all) {
+        (None, false) => {
+            fields.fault::<()>("ids", Fault::Says("are required, or a filter, or \"all\": true".into()));
+        }
+        (Some(_), true) => {
+            fields.fault::<()>("ids", Fault::Says("cannot be given together with a filter".into()));
+        }
+        _ => {}
+    }
+    fields.faults.none_or(Some(())).map_err(Error::Invalid)?;
+    let Some(ids) = ids else {
+        let Page { letters, next } = scan::page(&deps.broker, &which, caller, cursor, IDS).await?;
+        return Ok((letters, Done { next: next.map(|next| next.to_string()), ..Done::default() }));
+    };
+    let found: Vec<Option<Letter>> =
+        stream::iter(ids).map(|id| letter(deps, caller, id)).buffered(AT_ONCE).try_collect().await?;
+    let mut done = Done::default();
+    let unknown = found.iter().filter(|letter| letter.is_none()).count();
+    if unknown > 0 {
+        done.skipped.insert("unknown", unknown);
+    }
+    Ok((found.into_iter().flatten().collect(), done))
+}
+
+/// A letter that the caller may see.
+async fn letter(deps: &Deps, caller: &Caller, id: u64) -> Result<Option<Letter>, Error> {
+    let message = nats::get(&deps.broker, GW_DLQ, id).await?;
+    Ok(message.map(Letter::of).filter(|letter| letter.seen_by(caller)))
+}
+
+fn cursor(fields: &mut Fields<'_>) -> Option<u64> {
+    let text = fields.optional("cursor")?;
+    text.parse().ok().or_else(|| fields.fault("cursor", Fault::MustBe("the cursor of an answer")))
+}
+
+/// A number, or the text of one.
+fn ids(fields: &mut Fields<'_>) -> Option<Vec<u64>> {
+    let list = fields.get("ids")?;
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    match list.as_array().map(|list| list.iter().map(number).collect::<Option<Vec<u64>>>()) {
+        Some(Some(ids)) if ids.len() > IDS => fields.fault("ids", Fault::TooMany(IDS)),
+        Some(Some(mut ids)) => {
+            ids.sort_unstable();
+            ids.dedup();
+            Some(ids)
+        }
+        _ => fields.fault("ids", Fault::MustBe("a list of numbers")),
+    }
+}

@@ -1,0 +1,101 @@
+//! Finds dead letters, from the oldest on.
+
+use std::time::Duration;
+
+use nats::{Broker, Reader, Start, topology::GW_DLQ};
+use schemas::{
+    caller::Caller,
+    fields::{Fault, Fields},
+    subject,
+};
+
+use super::Letter;
+use crate::{error::Error, replay::moment};
+
+/// Letters looked at in one go; the rest is for the next.
+const SCAN: usize = 20_000;
+const NEXT: Duration = Duration::from_secs(5);
+
+/// Which letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Which {
+    pub(super) stage: Option<String>,
+    pub(super) reason: Option<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) org: Option<String>,
+    /// Stored at or after this time, milliseconds since the epoch.
+    pub(super) since: Option<i64>,
+    /// Stored before this time.
+    pub(super) until: Option<i64>,
+}
+
+/// The names of [`Which`] in a query or a body.
+pub(super) const WHICH: [&str; 6] = ["stage", "reason", "endpointId", "orgId", "since", "until"];
+
+impl Which {
+    pub(super) fn read(fields: &mut Fields<'_>, now: i64) -> Self {
+        let text = |fields: &mut Fields<'_>, name| fields.optional(name).map(str::to_owned);
+        let time = |fields: &mut Fields<'_>, name| {
+            let text = fields.optional(name)?;
+            moment(text, now).or_else(|| {
+                fields.fault(name, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d"))
+            })
+        };
+        Self {
+            stage: text(fields, "stage"),
+            reason: text(fields, "reason"),
+            endpoint: text(fields, "endpointId"),
+            org: text(fields, "orgId"),
+            since: time(fields, "since"),
+            until: time(fields, "until"),
+        }
+    }
+
+    fn takes(&self, letter: &Letter) -> bool {
+        let same = |wanted: &Option<String>, found: Option<&String>| wanted.is_none() || wanted.as_ref() == found;
+        same(&self.endpoint, letter.endpoint.as_ref())
+            && same(&self.org, letter.org.as_ref())
+            && self.until.is_none_or(|until| letter.message.stored_at < until)
+    }
+}
+
+/// A page of letters, and where the next one begins, if there is more to look at.
+pub(super) struct Page {
+    pub(super) letters: Vec<Letter>,
+    pub(super) next: Option<u64>,
+}
+
+/// The next letters that the caller may see, at most so many.
+pub(super) async fn page(
+    broker: &Broker,
+    which: &Which,
+    caller: &Caller,
+    cursor: Option<u64>,
+    limit: usize,
+) -> Result<Page, Error> {
+    let start = match (cursor, which.since) {
+        (Some(cursor), _) => Start::Sequence(cursor),
+        (None, Some(since)) => Start::Since(since),
+        (None, None) => Start::First,
+    };
+    let filter = [subject::dead_of(which.stage.as_deref(), which.reason.as_deref())];
+    let mut reader = Reader::open(broker, GW_DLQ, &filter, start, true).await?;
+    let (mut left, mut looked) = (reader.waiting(), 0);
+    let mut letters = Vec::new();
+    while left > 0 {
+        let Some(message) = reader.next_within(NEXT).await? else { break };
+        (left, looked) = (message.pending, looked + 1);
+        let (sequence, late) = (message.sequence, which.until.is_some_and(|until| message.stored_at >= until));
+        let letter = Letter::of(message);
+        if late {
+            break;
+        }
+        if which.takes(&letter) && letter.seen_by(caller) {
+            letters.push(letter);
+        }
+        if letters.len() >= limit || looked >= SCAN {
+            return Ok(Page { letters, next: (left > 0).then_some(sequence + 1) });
+        }
+    }
+    Ok(Page { letters, next: None })
+}

@@ -1,0 +1,127 @@
+//! What becomes of an endpoint's timers when it is disabled or deleted. All of it may be done twice: after a crash, or
+//! by several processes.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use futures_util::future;
+use nats::{Error, Message, durable, topology};
+use schemas::{
+    attempt::{PushOutcome, Retry},
+    cause::Chain,
+    subject,
+};
+use tracing::{info, warn};
+
+use super::{
+    Engine,
+    decide::Reason,
+    reader::HISTORY,
+    record::{About, Stopped},
+    target::Target,
+};
+
+/// Timers that are ended at once.
+const AT_ONCE: usize = 64;
+
+/// How the timers of an endpoint end.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum End {
+    /// As dead letters, for this reason.
+    Dead(Reason),
+    /// The endpoint is deleted.
+    Dropped,
+}
+
+/// Why an endpoint is disabled, as far as this process knows.
+pub(super) fn reason(target: &Target) -> Reason {
+    if target.gone.load(Ordering::Relaxed) { Reason::Gone } else { Reason::Disabled }
+}
+
+/// Turns the timers of a disabled endpoint into dead letters.
+pub(super) async fn disabled(engine: &Engine, endpoint: &str, reason: Reason) -> Result<(), Error> {
+    walk(engine, endpoint, End::Dead(reason)).await
+}
+
+/// Ends what is left of a deleted endpoint: its timers, then its consumers. Tried until it is done.
+pub(super) async fn deleted(engine: &Arc<Engine>, endpoint: &str) {
+    while let Err(error) = forget(engine, endpoint).await {
+        warn!(error = %Chain(&error), endpoint, "endpoint.not_forgotten: it is tried again");
+        let pause = tokio::time::sleep(std::time::Duration::from_secs(2));
+        if engine.stop.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
+    info!(endpoint, "endpoint.forgotten");
+}
+
+async fn forget(engine: &Engine, endpoint: &str) -> Result<(), Error> {
+    walk(engine, endpoint, End::Dropped).await?;
+    let broker = &engine.deps.broker;
+    // The first consumer is the last to go: while it is there, an interrupted end is found and finished.
+    durable::remove(broker, topology::GW_EVENT, &format!("{endpoint}{HISTORY}")).await?;
+    durable::remove(broker, topology::GW_EVENT, endpoint).await
+}
+
+async fn walk(engine: &Engine, endpoint: &str, end: End) -> Result<(), Error> {
+    let (broker, filter) = (&engine.deps.broker, subject::retries_waiting_of(endpoint));
+    let mut from = 1;
+    loop {
+        let mut timers: Vec<Message> = Vec::new();
+        while timers.len() < AT_ONCE
+            && let Some(timer) = nats::next_from(broker, topology::GW_RETRY, from, &filter).await?
+        {
+            from = timer.sequence + 1;
+            timers.push(timer);
+        }
+        if timers.is_empty() {
+            return Ok(());
+        }
+        let ended = future::join_all(timers.iter().map(|timer| engine.end_timer(timer, end))).await;
+        if ended.iter().any(Result::is_err) {
+            return Ok(());
+        }
+        durable::purge(broker, topology::GW_RETRY, &filter, Some(from)).await?;
+    }
+}
+
+impl Engine {
+    async fn end_timer(&self, timer: &Message, end: End) -> Result<(), Stopped> {
+        match serde_json::from_slice::<Retry>(&timer.payload) {
+            Ok(retry) => self.end_retry(&retry, end).await,
+            Err(error) => {
+                warn!(%error, sequence = timer.sequence, "timer.unreadable");
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends a push that waits for its time, or is due.
+    pub(super) async fn end_retry(&self, retry: &Retry, end: End) -> Result<(), Stopped> {
+        let mut about = About::of_timer(retry);
+        let event = self.event_of(retry).await?;
+        match &event {
+            Some(event) => about.learn(event),
+            None => self.recall(&mut about).await,
+        }
+        match (end, event) {
+            (End::Dropped, _) => self.end(&about, PushOutcome::Dropped, "deleted").await,
+            (End::Dead(reason), Some(event)) => {
+                let detail = "the endpoint was disabled while the push waited";
+                self.die(&about, &event, retry.attempt.saturating_sub(1), reason, detail, |_| {}).await
+            }
+            (End::Dead(_), None) => self.end(&about, PushOutcome::Expired, "expired").await,
+        }
+    }
+
+    /// The event of a push, or none where its stream has given it up. Asked until there is an answer.
+    pub(super) async fn event_of(&self, retry: &Retry) -> Result<Option<Message>, Stopped> {
+        loop {
+            match nats::get(&self.deps.broker, &retry.stream, retry.sequence).await {
+                Ok(event) => return Ok(event),
+                Err(error) => warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.no_event"),
+            }
+            let pause = tokio::time::sleep(std::time::Duration::from_secs(1));
+            self.stop.run_until_cancelled(pause).await.ok_or(Stopped)?;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Pushes whose time has come. One consumer for all endpoints: what finds no room at its endpoint is set again, so
+//! that a slow one keeps no other from its turn.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use nats::{
+    Message, Verdict,
+    consume::{self, Consumer, DeadLetters, Handler, Slots},
+    durable, topology,
+};
+use schemas::{
+    attempt::{PushOutcome, Retry},
+    cause::Chain,
+    endpoint::{self, EndpointStatus},
+    header, subject,
+};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{
+    Engine,
+    closing::{self, End},
+    decide::{Tries, jitter},
+    record::{About, Source, Stopped},
+    target::Target,
+    turn::{Lane, Turn},
+};
+
+/// Timers held at once, in all.
+const SLOTS: usize = 8_192;
+/// Timers of one endpoint that wait for its room, for each that is under way.
+const WAITING: usize = 4;
+/// How often a timer of a paused endpoint comes again, milliseconds.
+const PAUSED: i64 = 60_000;
+/// How often what is done is removed.
+const SWEEP: Duration = Duration::from_secs(15);
+/// How soon an endpoint must be known that the database has.
+const UNKNOWN: Duration = Duration::from_secs(1);
+
+/// Deals with due pushes until told to stop.
+pub(super) async fn run(engine: Arc<Engine>) {
+    let consumer = Consumer {
+        broker: engine.deps.broker.clone(),
+        stream: topology::GW_RETRY,
+        name: topology::RETRY,
+        slots: Slots::live(SLOTS),
+        dead: DeadLetters::new(engine.deps.dead.clone(), topology::RETRY),
+        redelivered: engine.metrics.redelivered.clone(),
+        recreate: engine.deps.recreate_consumers,
+    };
+    let stop = engine.stop.clone();
+    let handler = Arc::new(Due(engine));
+    tokio::join!(consume::run(consumer, handler.clone(), stop), handler.0.sweep());
+}
+
+struct Due(Arc<Engine>);
+
+impl Handler for Due {
+    /// Each by itself.
+    fn lane(&self, message: &Message) -> u64 {
+        message.sequence
+    }
+
+    fn ready(&self) -> bool {
+        self.0.known.load(Ordering::Relaxed)
+    }
+
+    async fn handle(&self, messages: Arc<[Message]>, _attempt: u32) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(messages.len());
+        for message in messages.iter() {
+            verdicts.push(Box::pin(self.0.due(message)).await);
+        }
+        verdicts
+    }
+}
+
+impl Engine {
+    async fn due(&self, message: &Message) -> Verdict {
+        let retry = match serde_json::from_slice::<Retry>(&message.payload) {
+            Ok(retry) => retry,
+            Err(error) => return Verdict::Dead { reason: "unreadable", detail: error.to_string() },
+        };
+        let refusals = message.header(header::REFUSALS).and_then(|count| count.parse().ok()).unwrap_or_default();
+        let tries = Tries { attempt: retry.attempt.saturating_sub(1), refusals };
+        let Some(target) = self.target(&retry.endpoint_id) else {
+            return match self.endpoints.exists(&retry.endpoint_id).await {
+                Ok(false) => verdict(self.end_retry(&retry, End::Dropped).await),
+                Ok(true) => Verdict::Retry { after: UNKNOWN },
+                Err(error) => {
+                    warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.unknown_endpoint");
+                    Verdict::Retry { after: UNKNOWN }
+                }
+            };
+        };
+        verdict(self.due_for(&target, &retry, tries).await)
+    }
+
+    async fn due_for(&self, target: &Target, retry: &Retry, tries: Tries) -> Result<(), Stopped> {
+        let now = self.deps.clock.now();
+        let Some(rules) = target.rules() else { return self.end_retry(retry, End::Dropped).await };
+        match rules.live.endpoint.status {
+            EndpointStatus::Disabled => return self.end_retry(retry, End::Dead(closing::reason(target))).await,
+            EndpointStatus::Paused => {
+                return self.set_again(retry, tries, now + jitter(PAUSED, &self.deps.random)).await;
+            }
+            EndpointStatus::Active => {}
+        }
+        let Some(_waiting) = Waiting::of(&target.waiting, usize::from(rules.room()) * WAITING) else {
+            return self.set_again(retry, tries, target.book(&rules, now)).await;
+        };
+        let lane = if retry.replay.is_some() { Lane::Replay } else { Lane::Timer };
+        match self.turn(target, lane).await {
+            Turn::Go(go) => self.push_again(target, &go, retry, tries).await,
+            Turn::Later(at) => self.set_again(retry, tries, at).await,
+            Turn::NotNow if self.stop.is_cancelled() => Err(Stopped),
+            // Its status has changed: it is looked at again.
+            Turn::NotNow => self.set_again(retry, tries, now).await,
+        }
+    }
+
+    async fn push_again(
+        &self,
+        target: &Target,
+        go: &super::turn::Go,
+        retry: &Retry,
+        mut tries: Tries,
+    ) -> Result<(), Stopped> {
+        let mut about = About::of_timer(retry);
+        let Some(event) = self.event_of(retry).await? else {
+            self.recall(&mut about).await;
+            return self.end(&about, PushOutcome::Expired, "expired").await;
+        };
+        about.learn(&event);
+        if !about.is_wanted() && !endpoint::admits(&go.rules.live.endpoint.events, about.kind()) {
+            return self.end(&about, PushOutcome::Dropped, "filter-changed").await;
+        }
+        self.push(target, go, &about, &event, &Source::of_timer(retry), &mut tries, false).await.map(drop)
+    }
+
+    /// Sets the timer again: no attempt was made, and none is recorded.
+    async fn set_again(&self, retry: &Retry, tries: Tries, at: i64) -> Result<(), Stopped> {
+        self.schedule(&About::of_timer(retry), &Source::of_timer(retry), tries, at).await
+    }
+
+    /// Removes due messages that are acknowledged: nothing else ends them, because timers must not age.
+    async fn sweep(&self) {
+        let mut swept = 0;
+        while self.stop.run_until_cancelled(sleep(SWEEP)).await.is_some() {
+            let broker = &self.deps.broker;
+            let Ok(info) = topology::consumer_info(broker, topology::GW_RETRY, topology::RETRY).await else { continue };
+            let done = info.ack_floor.stream_sequence;
+            if done <= swept {
+                continue;
+            }
+            match durable::purge(broker, topology::GW_RETRY, subject::RETRIES_DUE, Some(done + 1)).await {
+                Ok(()) => swept = done,
+                Err(error) => warn!(error = %Chain(&error), "timers.not_swept"),
+            }
+        }
+    }
+}
+
+fn verdict(done: Result<(), Stopped>) -> Verdict {
+    match done {
+        Ok(()) => Verdict::Done,
+        Err(Stopped) => Verdict::Retry { after: UNKNOWN },
+    }
+}
+
+/// A place among the timers that wait for an endpoint's room.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn of(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,289 @@
+//! What is written of a push: attempts, timers, dead letters. Each is tried until it is stored: a request that was
+//! made must not be made again because of it.
+
+use std::{fmt::Display, future::Future, time::Duration};
+
+use bytes::Bytes;
+use nats::{Message, Outgoing, Timer, topology};
+use schemas::{
+    attempt::{Attempt, PushOutcome, Retry},
+    header::{self, Headers},
+    subject,
+};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{
+    Engine,
+    decide::{Reason, Tries},
+};
+
+/// How long one try to store may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_secs(1);
+/// Who buries, in the subject of a dead letter.
+const STAGE: &str = "endpoint";
+/// What a dead letter adds to its event.
+const LETTER: [&str; 8] = [
+    header::DLQ_REASON,
+    header::DLQ_DETAIL,
+    header::DLQ_STREAM,
+    header::DLQ_SEQUENCE,
+    header::DLQ_SUBJECT,
+    header::ENDPOINT,
+    header::ATTEMPT,
+    header::REPLAY,
+];
+
+/// The gateway stops before it could be stored; the broker hands out again what led to it.
+#[derive(Debug)]
+pub(super) struct Stopped;
+
+/// Which push it is: an event on its way to an endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) org: String,
+    pub(super) endpoint: String,
+    pub(super) event: String,
+    /// The event's place in `GW_EVENT`.
+    pub(super) sequence: u64,
+    provider: String,
+    delivery: String,
+    kind: String,
+    replay: Option<String>,
+    /// The dead letter that was sent back, by its sequence.
+    letter: Option<u64>,
+}
+
+impl About {
+    /// The push of an event that its consumer handed out. Its id also ends its subject.
+    pub(super) fn of_event(org: &str, endpoint: &str, event: &Message) -> Self {
+        let id = event.header("ce-id").map(header::decode);
+        let id = id.or_else(|| event.subject.rsplit('.').next().map(str::to_owned));
+        let mut about = Self {
+            org: org.to_owned(),
+            endpoint: endpoint.to_owned(),
+            event: id.unwrap_or_default(),
+            sequence: event.sequence,
+            provider: String::new(),
+            delivery: String::new(),
+            kind: String::new(),
+            replay: None,
+            letter: None,
+        };
+        about.learn(event);
+        about
+    }
+
+    /// The push that a timer stands for.
+    pub(super) fn of_timer(retry: &Retry) -> Self {
+        Self {
+            org: retry.org_id.clone(),
+            endpoint: retry.endpoint_id.clone(),
+            event: retry.event_id.clone(),
+            sequence: retry.event_sequence,
+            provider: String::new(),
+            delivery: String::new(),
+            kind: String::new(),
+            replay: retry.replay.clone(),
+            letter: (retry.stream == topology::GW_DLQ).then_some(retry.sequence),
+        }
+    }
+
+    /// What the event's message says.
+    pub(super) fn learn(&mut self, event: &Message) {
+        let read = |name: &str| event.header(name).map(header::decode).unwrap_or_default();
+        self.provider = read(header::PROVIDER);
+        self.delivery = read(header::DELIVERY);
+        self.kind = read("ce-type");
+    }
+
+    /// The normalised type.
+    pub(super) fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Whether somebody asked for this push, so that no filter is asked.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.replay.is_some() || self.letter.is_some()
+    }
+    /// Tells apart the runs of one event to one endpoint: the first, each replay, each dead letter sent back.
+    fn run(&self) -> Option<String> {
+        self.replay.clone().or_else(|| self.letter.map(|letter| format!("d{letter}")))
+    }
+
+    fn attempt(&self, outcome: PushOutcome, at: i64) -> Attempt {
+        Attempt {
+            org_id: self.org.clone(),
+            endpoint_id: self.endpoint.clone(),
+            event_id: self.event.clone(),
+            sequence: self.sequence,
+            provider: self.provider.clone(),
+            delivery_id: self.delivery.clone(),
+            kind: self.kind.clone(),
+            attempt: 0,
+            outcome,
+            status_code: None,
+            error_class: None,
+            latency_ms: None,
+            at,
+            next_at: None,
+            reason: None,
+            replay: self.replay.clone(),
+        }
+    }
+}
+
+impl Engine {
+    /// Stores a step of a push.
+    pub(super) async fn record(
+        &self,
+        about: &About,
+        outcome: PushOutcome,
+        at: i64,
+        fill: impl FnOnce(&mut Attempt),
+    ) -> Result<(), Stopped> {
+        let mut attempt = about.attempt(outcome, at);
+        fill(&mut attempt);
+        let mut id = format!("{}:{}:{}:{}", about.endpoint, about.event, attempt.attempt, outcome.as_str());
+        if let Some(run) = about.run() {
+            id = format!("{id}:{run}");
+        }
+        let Ok(body) = serde_json::to_vec(&attempt) else { return Ok(()) };
+        let message = Outgoing {
+            subject: subject::attempt(&about.org, &about.endpoint, &about.event),
+            id,
+            headers: Headers::new(),
+            payload: body.into(),
+            once: false,
+            timer: None,
+        };
+        self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
+        // A letter that was sent back is kept until its push has ended.
+        if let (Some(letter), true) = (about.letter, outcome.ends()) {
+            self.keep("an end", || nats::delete(&self.deps.broker, topology::GW_DLQ, letter)).await?;
+        }
+        Ok(())
+    }
+
+    /// Sets the timer of a push; it takes the place of the one before.
+    pub(super) async fn schedule(&self, about: &About, source: &Source, tries: Tries, at: i64) -> Result<(), Stopped> {
+        let retry = Retry {
+            org_id: about.org.clone(),
+            endpoint_id: about.endpoint.clone(),
+            event_id: about.event.clone(),
+            stream: source.stream.clone(),
+            sequence: source.sequence,
+            event_sequence: about.sequence,
+            attempt: tries.attempt + 1,
+            replay: about.replay.clone(),
+        };
+        let Ok(body) = serde_json::to_vec(&retry) else { return Ok(()) };
+        let mut headers = Headers::new();
+        if tries.refusals > 0 {
+            headers.push((header::REFUSALS.to_owned(), tries.refusals.to_string()));
+        }
+        let message = Outgoing {
+            subject: subject::retry_wait(&about.endpoint, &about.event),
+            id: format!("retry:{}:{}:{}:{at}", about.endpoint, about.event, retry.attempt),
+            headers,
+            payload: body.into(),
+            once: false,
+            timer: Some(Timer { at, target: subject::retry_due(&about.endpoint, &about.event) }),
+        };
+        self.keep("a timer", || self.deps.timers.publish(message.clone(), Instant::now() + PATIENCE)).await
+    }
+
+    /// Keeps an event whole, with the reason why it is pushed no more, and records that.
+    pub(super) async fn bury(
+        &self,
+        about: &About,
+        event: &Message,
+        attempts: u32,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<(), Stopped> {
+        let original = event.header(header::DLQ_SUBJECT).map_or_else(|| event.subject.clone(), header::decode);
+        let mut headers: Headers = event
+            .headers
+            .iter()
+            .filter(|(name, _)| !LETTER.iter().any(|ours| name.eq_ignore_ascii_case(ours)))
+            .cloned()
+            .collect();
+        let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
+        put(header::DLQ_REASON, reason.as_str());
+        put(header::DLQ_DETAIL, detail);
+        put(header::DLQ_STREAM, topology::GW_EVENT);
+        put(header::DLQ_SEQUENCE, &about.sequence.to_string());
+        put(header::DLQ_SUBJECT, &original);
+        put(header::ENDPOINT, &about.endpoint);
+        put(header::ATTEMPT, &attempts.to_string());
+        if let Some(replay) = &about.replay {
+            put(header::REPLAY, replay);
+        }
+        let run = about.run().unwrap_or_else(|| about.sequence.to_string());
+        let letter = Outgoing {
+            subject: subject::dead(STAGE, reason.as_str()),
+            id: format!("dlq:{STAGE}:{}:{}:{run}", about.endpoint, about.event),
+            headers,
+            payload: event.payload.clone(),
+            once: false,
+            timer: None,
+        };
+        self.keep("a dead letter", || self.deps.dead.publish(letter.clone(), Instant::now() + PATIENCE)).await?;
+        self.metrics.died(reason.as_str());
+        warn!(endpoint = about.endpoint, event = about.event, reason = reason.as_str(), detail, "push.dead");
+        Ok(())
+    }
+
+    /// Ends a push that is not made: a dead letter, dropped or expired.
+    pub(super) async fn end(&self, about: &About, outcome: PushOutcome, reason: &str) -> Result<(), Stopped> {
+        let now = self.deps.clock.now();
+        self.record(about, outcome, now, |attempt| attempt.reason = Some(reason.to_owned())).await
+    }
+
+    /// What the last step of a push said of it, for one whose event is gone.
+    pub(super) async fn recall(&self, about: &mut About) {
+        let subject = subject::attempt(&about.org, &about.endpoint, &about.event);
+        let Ok(Some(last)) = nats::last(&self.deps.broker, topology::GW_ATTEMPT, &subject).await else { return };
+        let Ok(attempt) = serde_json::from_slice::<Attempt>(&last.payload) else { return };
+        (about.provider, about.delivery, about.kind) = (attempt.provider, attempt.delivery_id, attempt.kind);
+    }
+
+    /// Stores until it is stored, or until the gateway stops and the broker does not answer.
+    async fn keep<T, E: Display, F: Future<Output = Result<T, E>>>(
+        &self,
+        what: &'static str,
+        write: impl Fn() -> F,
+    ) -> Result<(), Stopped> {
+        loop {
+            let Err(error) = write().await else { return Ok(()) };
+            warn!(%error, what, "push.not_stored: it is tried again");
+            if self.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
+                return Err(Stopped);
+            }
+        }
+    }
+}
+
+/// Where the event of a push stands.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) stream: String,
+    pub(super) sequence: u64,
+}
+
+impl Source {
+    pub(super) fn of_event(event: &Message) -> Self {
+        Self { stream: topology::GW_EVENT.to_owned(), sequence: event.sequence }
+    }
+
+    pub(super) fn of_timer(retry: &Retry) -> Self {
+        Self { stream: retry.stream.clone(), sequence: retry.sequence }
+    }
+}
+
+/// A message of nothing but its id.
+pub(super) fn token(subject: String) -> Outgoing {
+    Outgoing { id: subject.clone(), subject, headers: Headers::new(), payload: Bytes::new(), once: true, timer: None }
+}

@@ -1,0 +1,154 @@
+//! The API of replays.
+
+use std::time::Duration;
+
+use axum::{
+    Extension, Json, Router,
+    extract::{RawQuery, State, rejection::BytesRejection},
+    http::StatusCode,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use nats::{
+    Outgoing,
+    job::{Held, Jobs, Next, Step},
+};
+use schemas::{
+    caller::Caller,
+    fields::Fields,
+    replay::{Replay, Status},
+    subject,
+};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{shown::Shown, start::start, wish};
+use crate::{
+    Deps,
+    endpoint::Endpoints,
+    error::Error,
+    request::{Id, json, parameters},
+};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a cancellation is tried against a worker that keeps writing.
+const TRIES: usize = 20;
+/// Replays that are listed unless asked for otherwise, and at most.
+const LIMIT: (i64, i64) = (100, 1_000);
+
+/// What the routes need.
+#[derive(Clone)]
+struct Replays {
+    deps: Deps,
+    endpoints: Endpoints,
+}
+
+/// The routes.
+pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> Router {
+    Router::new()
+        .route("/replays", post(ask).get(list))
+        .route("/replays/{id}", get(show).delete(cancel))
+        .route("/replays/{id}/cancel", post(cancel))
+        .with_state(Replays { deps, endpoints })
+}
+
+#[derive(Serialize)]
+struct Listed {
+    replays: Vec<Shown>,
+}
+
+/// The command is stored before its job is made: whoever dies between the two leaves it to another.
+async fn ask(
+    State(Replays { deps, endpoints }): State<Replays>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Shown>), Error> {
+    let request = wish::read(&json(body)?, &caller, deps.random.id("rpl_"), deps.clock.now())?;
+    wish::endpoints(&request, &endpoints.watch().borrow())?;
+    let command = Outgoing {
+        subject: subject::REPLAY_REQUESTED.to_owned(),
+        id: request.id.clone(),
+        headers: Vec::new(),
+        payload: serde_json::to_vec(&request).map_err(Error::Encode)?.into(),
+        once: false,
+        timer: None,
+    };
+    deps.commands.publish(command, Instant::now() + PATIENCE).await?;
+    let replay = start(&deps.broker, &deps.clock, request).await?;
+    seen(&caller, &replay)?;
+    Ok((StatusCode::ACCEPTED, Json(replay.into())))
+}
+
+async fn list(
+    State(Replays { deps, .. }): State<Replays>,
+    Extension(caller): Extension<Caller>,
+    query: RawQuery,
+) -> Result<Json<Listed>, Error> {
+    let query = parameters(query);
+    let mut fields = Fields::of(&query).map_err(Error::InvalidQuery)?;
+    fields.only(&["orgId", "status", "limit"]);
+    let (org, status) = (fields.optional("orgId"), fields.optional("status"));
+    let limit = fields.optional("limit").map(str::parse::<i64>);
+    let limit = match limit {
+        None => Some(LIMIT.0),
+        Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => Some(limit),
+        Some(_) => fields.fault("limit", schemas::fields::Fault::Range(1, LIMIT.1)),
+    };
+    let limit = fields.faults.none_or(limit).map_err(Error::InvalidQuery)?;
+    let jobs: Vec<Held<Replay>> = Jobs::new(&deps.broker).list().await?;
+    let wanted = |replay: &Replay| {
+        seen(&caller, replay).is_ok()
+            && org.is_none_or(|org| replay.request.org_id.as_deref() == Some(org))
+            && status.is_none_or(|status| replay.status.as_str() == status)
+    };
+    let mut replays: Vec<Replay> = jobs.into_iter().map(|held| held.state).filter(wanted).collect();
+    replays.sort_by_key(|replay| std::cmp::Reverse(replay.started_at));
+    replays.truncate(usize::try_from(limit).unwrap_or_default());
+    Ok(Json(Listed { replays: replays.into_iter().map(Into::into).collect() }))
+}
+
+async fn show(
+    State(Replays { deps, .. }): State<Replays>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id,
+) -> Result<Json<Shown>, Error> {
+    Ok(Json(load(&Jobs::new(&deps.broker), &caller, &id).await?.state.into()))
+}
+
+/// Ends a replay, and takes away what it had still to do. One that has ended stays as it is.
+async fn cancel(
+    State(Replays { deps, .. }): State<Replays>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id,
+) -> Result<Json<Shown>, Error> {
+    let jobs = Jobs::new(&deps.broker);
+    for _ in 0..TRIES {
+        let mut held = load(&jobs, &caller, &id).await?;
+        if held.state.ended() {
+            return Ok(Json(held.state.into()));
+        }
+        let now = deps.clock.now();
+        (held.state.status, held.state.updated_at, held.state.ended_at) = (Status::Cancelled, now, Some(now));
+        held.state.waits_for = None;
+        if let Step::Taken(held) = jobs.step(held, &Next::Nothing).await? {
+            jobs.purge(&id).await?;
+            return Ok(Json(held.state.into()));
+        }
+    }
+    Err(Error::Busy)
+}
+
+async fn load(jobs: &Jobs, caller: &Caller, id: &str) -> Result<Held<Replay>, Error> {
+    let held = jobs.load::<Replay>(id).await?.ok_or(Error::NotFound)?;
+    seen(caller, &held.state)?;
+    Ok(held)
+}
+
+/// A replay of every organisation is not shown to a caller of one.
+fn seen(caller: &Caller, replay: &Replay) -> Result<(), Error> {
+    match (&caller.org, &replay.request.org_id) {
+        (None, _) => Ok(()),
+        (Some(own), Some(org)) if own == org => Ok(()),
+        _ => Err(Error::NotFound),
+    }
+}

@@ -1,0 +1,198 @@
+//! `gw replay`: replays through the API.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api_client::ApiClient,
+    config::{RangeArgs, ReplayAction, ReplayArgs, To},
+    error::Error,
+    output::{self, Table},
+};
+
+/// How often a replay is looked at while it runs.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A replay as the API shows it, as far as it is needed here.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Replay {
+    id: String,
+    mode: String,
+    #[serde(default)]
+    to: String,
+    status: String,
+    progress: f64,
+    read: u64,
+    published: u64,
+    skipped: Map<String, Value>,
+    organisations: Map<String, Value>,
+    endpoints: Map<String, Value>,
+    rate: f64,
+    eta_seconds: Option<u64>,
+    waits_for: Option<String>,
+    failure: Option<String>,
+    #[serde(default)]
+    dry_run: bool,
+    started_at: String,
+}
+
+pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
+    let api = ApiClient::new(&args.api)?;
+    match args.action {
+        ReplayAction::Redeliver { range, endpoints, only_failed, to } => {
+            let mut body = body("redeliver", &range)?;
+            if !endpoints.is_empty() {
+                body.insert("endpointIds".to_owned(), endpoints.into());
+            }
+            body.insert("onlyFailed".to_owned(), only_failed.into());
+            let to = match to {
+                To::Endpoints => "endpoints",
+                To::Subject => "subject",
+            };
+            body.insert("to".to_owned(), to.into());
+            start(&api, &body, range.detach, args.json).await
+        }
+        ReplayAction::Reroute { range, only_undelivered } => {
+            let mut body = body("reroute", &range)?;
+            body.insert("onlyUndelivered".to_owned(), only_undelivered.into());
+            start(&api, &body, range.detach, args.json).await
+        }
+        ReplayAction::List => list(&api, args.json).await,
+        ReplayAction::Show { id } => say(&api.get(&path(&id), &[]).await?, args.json),
+        ReplayAction::Cancel { id } => say(&api.delete(&path(&id)).await?, args.json),
+    }
+}
+
+fn body(mode: &str, range: &RangeArgs) -> Result<Map<String, Value>, Error> {
+    let rate: Value = match range.rate.as_str() {
+        "max" => "max".into(),
+        number => match number.parse::<u32>() {
+            Ok(number) => number.into(),
+            Err(_) => return Err(Error::Usage(format!("--rate {number:?} is neither a number nor max"))),
+        },
+    };
+    let body = json!({
+        "mode": mode, "orgId": range.org, "provider": range.provider, "type": range.kind, "since": range.since,
+        "until": range.until, "fromSequence": range.from, "toSequence": range.up_to, "dryRun": range.dry_run,
+        "ratePerSecond": rate,
+    });
+    Ok(body.as_object().cloned().unwrap_or_default())
+}
+
+/// Begins a replay, and follows it to its end.
+async fn start(api: &ApiClient, body: &Map<String, Value>, detach: bool, as_json: bool) -> Result<(), Error> {
+    let mut value: Value = api.post("/replays", body).await?;
+    if detach {
+        return say(&value, as_json);
+    }
+    let mut last = String::new();
+    loop {
+        let replay = read(&value)?;
+        if replay.status != "running" {
+            return say(&value, as_json);
+        }
+        let line = progress(&replay);
+        if !as_json && line != last {
+            eprintln!("{line}");
+            last = line;
+        }
+        tokio::time::sleep(LOOK).await;
+        value = api.get(&path(&replay.id), &[]).await?;
+    }
+}
+
+async fn list(api: &ApiClient, as_json: bool) -> Result<(), Error> {
+    #[derive(Deserialize)]
+    struct Listed {
+        replays: Vec<Value>,
+    }
+    let Listed { replays } = api.get("/replays", &[]).await?;
+    if as_json {
+        return output::line(Value::Array(replays));
+    }
+    if replays.is_empty() {
+        return output::line("no replays; `gw replay --help` shows how to begin one");
+    }
+    let mut table = Table::new(&["REPLAY", "MODE", "STATUS", "PROGRESS", "READ", "PUBLISHED", "STARTED"], &[3, 4, 5]);
+    for value in &replays {
+        let replay = read(value)?;
+        let mode = if replay.dry_run { format!("{} (dry run)", replay.mode) } else { replay.mode };
+        table.row([
+            replay.id,
+            mode,
+            replay.status,
+            format!("{:.0} %", replay.progress * 100.0),
+            output::count(replay.read),
+            output::count(replay.published),
+            replay.started_at,
+        ]);
+    }
+    table.lines().into_iter().try_for_each(output::line)
+}
+
+/// Tells where a replay stands.
+fn say(value: &Value, as_json: bool) -> Result<(), Error> {
+    if as_json {
+        return output::line(value);
+    }
+    let replay = read(value)?;
+    let what = if replay.dry_run { "would publish" } else { "published" };
+    output::line(format!(
+        "{} {} {}: read {}, {what} {}",
+        replay.id,
+        replay.mode,
+        replay.status,
+        output::count(replay.read),
+        output::count(replay.published)
+    ))?;
+    if replay.to == "subject" && !replay.dry_run {
+        output::line(format!("  in GW_REPLAY, on {}", subject_of(&replay.id)))?;
+    }
+    if replay.status == "running" {
+        output::line(format!("  {}", progress(&replay)))?;
+    }
+    for (title, counts) in
+        [("organisation", &replay.organisations), ("endpoint", &replay.endpoints), ("not", &replay.skipped)]
+    {
+        for (name, count) in counts {
+            output::line(format!("  {title} {}: {count}", output::plain(name)))?;
+        }
+    }
+    replay.failure.map_or(Ok(()), |failure| output::line(format!("  {}", output::plain(&failure))))
+}
+
+/// What a reader of a replay's events asks the broker for.
+fn subject_of(id: &str) -> String {
+    schemas::subject::replayed_of(id)
+}
+
+fn progress(replay: &Replay) -> String {
+    let mut line = format!(
+        "{:.0} %, {} published, {:.0} a second",
+        replay.progress * 100.0,
+        output::count(replay.published),
+        replay.rate
+    );
+    if let Some(eta) = replay.eta_seconds {
+        line.push_str(&format!(
+            ", {} left",
+            output::span(i64::try_from(eta).unwrap_or(i64::MAX).saturating_mul(1_000))
+        ));
+    }
+    if let Some(what) = &replay.waits_for {
+        line.push_str(&format!(", waits for {}", output::plain(what)));
+    }
+    line
+}
+
+fn read(value: &Value) -> Result<Replay, Error> {
+    serde_json::from_value(value.clone())
+        .map_err(|error| Error::Answer { status: 200, detail: format!("what cannot be read as a replay ({error})") })
+}
+
+fn path(id: &str) -> String {
+    format!("/replays/{id}")
+}

@@ -1,0 +1,302 @@
+//! A replay as a durable job: a walk through a range of a stream, in bounded steps.
+//!
+//! A task is held for a slice of time and renewed; within it, messages are read, dealt with, and counted in the
+//! state. What was dealt with after the last state is dealt with again after a crash, so a [`Walk`] is idempotent.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use schemas::{
+    ambient::Clock,
+    cause::Chain,
+    replay::{Counts, Replay, Status},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Held, Jobs, Next, Step, Task, Turn};
+use crate::{
+    connect::Broker,
+    consume::{Handler, Verdict},
+    error::Error,
+    message::Message,
+    read::{Reader, Start},
+    topology::MAX_DELIVER,
+};
+
+/// Messages dealt with together.
+const CHUNK: usize = 500;
+/// How long a task is held before the next one takes its place.
+const SLICE: Duration = Duration::from_secs(10);
+/// The most time between two states: what a crash repeats, and how fast a cancellation is noticed.
+const SAVE: Duration = Duration::from_millis(500);
+/// How long a walk that has to wait leaves its task.
+const WAIT: i64 = 1_000;
+/// How long the next message may take; then it is looked whether there is one.
+const SILENCE: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The name of a walk's task.
+const TASK: &str = "walk";
+
+/// Whatever went wrong; it is tried again.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Where a walk reads.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The stream.
+    pub stream: &'static str,
+    /// Its messages that match one of these.
+    pub filters: Vec<String>,
+    /// Whether headers will do.
+    pub headers_only: bool,
+}
+
+/// Whether a walk may go on now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It may.
+    Free,
+    /// It waits for this.
+    WaitsFor(&'static str),
+}
+
+/// What a replay does with what it reads.
+pub trait Walk: Send + Sync + 'static {
+    /// Where it reads.
+    fn source(&self, replay: &Replay) -> Source;
+
+    /// Whether it may deal with these now: others go first.
+    fn room(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Room, Failure>> + Send;
+
+    /// Deals with messages, in order. Done twice it has the effect of once. Counts what it did, but not what it read.
+    fn deal(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Counts, Failure>> + Send;
+}
+
+/// Does the tasks of replays.
+#[derive(Debug)]
+pub struct Walker<W> {
+    /// What is done.
+    pub walk: W,
+    /// The connection.
+    pub broker: Broker,
+    /// The time.
+    pub clock: Clock,
+    /// When to stop: the rest is left as a task.
+    pub stop: CancellationToken,
+}
+
+/// The first task of a replay, and each that follows.
+#[must_use]
+pub fn task(replay: &Replay) -> Next {
+    if replay.ended() { Next::Nothing } else { Next::Task(walk_of(replay)) }
+}
+
+fn walk_of(replay: &Replay) -> Task {
+    Task { worker: replay.request.mode.as_str().to_owned(), name: TASK }
+}
+
+impl<W: Walk> Handler for Walker<W> {
+    /// A lane a job.
+    fn lane(&self, message: &Message) -> u64 {
+        let mut lane = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&message.subject, &mut lane);
+        std::hash::Hasher::finish(&lane)
+    }
+
+    async fn handle(&self, messages: Arc<[Message]>, _attempt: u32) -> Vec<Verdict> {
+        let mut verdicts = Vec::with_capacity(messages.len());
+        for message in messages.iter() {
+            match self.task(message).await {
+                Ok(Ended::Done) => verdicts.push(Verdict::Done),
+                // Who holds the task now acknowledges it.
+                Ok(Ended::Lost) => break,
+                Err(error) => {
+                    warn!(error = %Chain(&*error), subject = message.subject, "replay.retry");
+                    verdicts.push(Verdict::Retry { after: AGAIN });
+                    break;
+                }
+            }
+        }
+        verdicts
+    }
+}
+
+/// How a task ended here.
+enum Ended {
+    /// Nothing of it is left.
+    Done,
+    /// Another worker has it.
+    Lost,
+}
+
+/// Why a slice ended.
+enum End {
+    /// Everything was read.
+    Complete,
+    /// Its time is over, or the process stops.
+    Over,
+    /// Others go first.
+    WaitsFor(&'static str),
+}
+
+impl<W: Walk> Walker<W> {
+    async fn task(&self, message: &Message) -> Result<Ended, Failure> {
+        let Ok(Turn { job, turn }) = serde_json::from_slice(&message.payload) else { return Ok(Ended::Done) };
+        let jobs = Jobs::new(&self.broker);
+        let Some(held) = jobs.load::<Replay>(&job).await? else { return Ok(Ended::Done) };
+        if held.state.ended() || held.turn > turn {
+            return Ok(Ended::Done);
+        }
+        if held.turn < turn {
+            return Err("the state read is older than its task".into());
+        }
+        let ended = match message.delivered + 1 >= MAX_DELIVER.unsigned_abs() {
+            true => self.give_up(&jobs, held).await?,
+            false => self.slice(&jobs, held).await?,
+        };
+        match ended {
+            Step::Taken(_) => Ok(Ended::Done),
+            Step::Refused => self.refused(&jobs, &job, turn).await,
+        }
+    }
+
+    /// What its worker did not survive so often would take every worker with it.
+    async fn give_up(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Step<Replay>, Failure> {
+        warn!(replay = held.job, "replay.failed");
+        held.state.failure = Some("its step was begun again and again and never ended".to_owned());
+        self.end(jobs, held, Status::Failed).await
+    }
+
+    /// Whoever took the step took the task too, unless it only wrote the state: then it still has it.
+    async fn refused(&self, jobs: &Jobs, job: &str, turn: u64) -> Result<Ended, Failure> {
+        let over = jobs.load::<Replay>(job).await?.is_none_or(|held| held.state.ended() || held.turn > turn);
+        Ok(if over { Ended::Done } else { Ended::Lost })
+    }
+
+    async fn slice(&self, jobs: &Jobs, held: Held<Replay>) -> Result<Step<Replay>, Failure> {
+        let (mut held, end) = match Box::pin(self.read(jobs, held)).await? {
+            Ok(read) => read,
+            Err(Refused) => return Ok(Step::Refused),
+        };
+        held.state.updated_at = self.clock.now();
+        held.state.waits_for = None;
+        let next = match end {
+            End::Complete => return self.end(jobs, held, Status::Done).await,
+            End::Over => Next::Task(walk_of(&held.state)),
+            End::WaitsFor(what) => {
+                held.state.waits_for = Some(what.to_owned());
+                Next::Later(walk_of(&held.state), held.state.updated_at + WAIT)
+            }
+        };
+        Ok(jobs.step(held, &next).await?)
+    }
+
+    async fn end(&self, jobs: &Jobs, mut held: Held<Replay>, status: Status) -> Result<Step<Replay>, Failure> {
+        let now = self.clock.now();
+        (held.state.status, held.state.updated_at, held.state.ended_at) = (status, now, Some(now));
+        info!(replay = held.job, status = status.as_str(), published = held.state.counts.published, "replay.ended");
+        Ok(jobs.step(held, &Next::Nothing).await?)
+    }
+
+    /// Reads and deals until there is nothing more, or the slice is over.
+    async fn read(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Result<(Held<Replay>, End), Refused>, Failure> {
+        let (over, mut saved) = (Instant::now() + SLICE, Instant::now());
+        let cap = held.state.request.rate_per_second.cap();
+        let size = cap.map_or(CHUNK, |cap| (cap as usize / 4).clamp(1, CHUNK));
+        let mut chunks = Chunks::open(&self.broker, self.walk.source(&held.state), &held.state, size).await?;
+        let mut chunk = chunks.next().await?;
+        while !chunk.messages.is_empty() {
+            if let Room::WaitsFor(what) = self.walk.room(&held.state, &chunk.messages).await? {
+                return Ok(Ok((held, End::WaitsFor(what))));
+            }
+            let begun = Instant::now();
+            // The next is read while this is dealt with.
+            let (counts, next) = tokio::join!(self.walk.deal(&held.state, &chunk.messages), chunks.next());
+            held.state.counts.add(&counts?);
+            held.state.counts.read += chunk.messages.len() as u64;
+            held.state.next = chunk.end;
+            if let Some(cap) = cap {
+                let due = Duration::from_secs_f64(chunk.messages.len() as f64 / f64::from(cap));
+                self.stop.run_until_cancelled(tokio::time::sleep_until(begun + due)).await;
+            }
+            chunk = next?;
+            if self.stop.is_cancelled() || Instant::now() >= over {
+                return Ok(Ok((held, End::Over)));
+            }
+            if saved.elapsed() >= SAVE {
+                saved = Instant::now();
+                held.state.updated_at = self.clock.now();
+                held.state.waits_for = None;
+                held = match jobs.step(held, &Next::Same).await? {
+                    Step::Taken(held) => held,
+                    Step::Refused => return Ok(Err(Refused)),
+                };
+            }
+        }
+        held.state.next = held.state.to + 1;
+        Ok(Ok((held, End::Complete)))
+    }
+}
+
+/// Somebody else took a step.
+struct Refused;
+
+/// Messages that are dealt with together, and the sequence behind the last of them.
+struct Chunk {
+    messages: Vec<Message>,
+    end: u64,
+}
+
+/// The rest of a replay's range, a chunk at a time.
+struct Chunks {
+    broker: Broker,
+    source: Source,
+    size: usize,
+    next: u64,
+    to: u64,
+    /// None when nothing is left.
+    reader: Option<Reader>,
+}
+
+impl Chunks {
+    async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
+        let mut chunks = Self { broker: broker.clone(), source, size, next: replay.next, to: replay.to, reader: None };
+        chunks.reopen().await?;
+        Ok(chunks)
+    }
+
+    async fn reopen(&mut self) -> Result<(), Error> {
+        self.reader = None;
+        if self.next > self.to {
+            return Ok(());
+        }
+        let Source { stream, filters, headers_only } = &self.source;
+        let reader = Reader::open(&self.broker, stream, filters, Start::Sequence(self.next), *headers_only).await?;
+        self.reader = (reader.waiting() > 0).then_some(reader);
+        Ok(())
+    }
+
+    /// The next chunk; empty at the end.
+    async fn next(&mut self) -> Result<Chunk, Error> {
+        let mut messages = Vec::with_capacity(self.size);
+        while let Some(reader) = self.reader.as_mut().filter(|_| messages.len() < self.size) {
+            let Some(message) = reader.next_within(SILENCE).await? else {
+                // What waited may have gone meanwhile.
+                self.reopen().await?;
+                continue;
+            };
+            if message.sequence > self.to {
+                self.reader = None;
+                break;
+            }
+            self.next = message.sequence + 1;
+            if message.pending == 0 || self.next > self.to {
+                self.reader = None;
+            }
+            messages.push(message);
+        }
+        Ok(Chunk { messages, end: self.next })
+    }
+}

@@ -1,0 +1,168 @@
+//! What a push promises: to its receiver, to the operator, and to all other endpoints.
+
+use nats::{Broker, Message, Mode, Outgoing, Publisher, durable, topology};
+use reqwest::Method;
+use schemas::{
+    attempt::{Attempt, Retry},
+    delivery::Origin,
+    event_type::TypeKey,
+    header, subject,
+};
+use serde_json::{Value, json};
+use tests::{Receiver, Setup, World, eventually};
+use tokio::time::Instant;
+
+mod breaker;
+mod crashes;
+mod delivery;
+mod history;
+mod ordered;
+mod receivers;
+mod retries;
+mod status;
+
+/// A gateway and a receiver that it may reach.
+struct Pushes {
+    world: World,
+    receiver: Receiver,
+}
+
+/// An endpoint that was made.
+struct Made {
+    id: String,
+    secret: String,
+}
+
+impl Pushes {
+    async fn start() -> Self {
+        Self::start_with(Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")).await
+    }
+
+    async fn start_with(setup: Setup) -> Self {
+        Self { world: setup.start().await, receiver: Receiver::start().await }
+    }
+
+    /// An endpoint of `org_1` for everything, at a path of the receiver, with what the test wants beside.
+    async fn endpoint(&self, path: &str, wishes: Value) -> Made {
+        self.endpoint_at(&self.receiver.url(path), wishes).await
+    }
+
+    async fn endpoint_at(&self, url: &str, wishes: Value) -> Made {
+        let mut body = json!({ "orgId": "org_1", "url": url, "events": ["*"] });
+        for (name, value) in wishes.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        let made = self.world.api(Method::POST, "/endpoints", Some(body)).await;
+        assert_eq!(made.status, 201, "{:?}", made.body);
+        let text = |name: &str| made.body[name].as_str().expect("a text").to_owned();
+        Made { id: text("id"), secret: text("secret") }
+    }
+
+    async fn change(&self, endpoint: &Made, wishes: Value) {
+        let changed = self.world.api(Method::PATCH, &format!("/endpoints/{}", endpoint.id), Some(wishes)).await;
+        assert_eq!(changed.status, 200, "{:?}", changed.body);
+    }
+
+    async fn status(&self, endpoint: &Made) -> Value {
+        self.world.api(Method::GET, &format!("/endpoints/{}", endpoint.id), None).await.body
+    }
+
+    /// Stores an event of `org_1` and gives its id.
+    async fn event(&mut self, number: usize) -> String {
+        self.events(number..number + 1).await.remove(0)
+    }
+
+    async fn events(&mut self, numbers: std::ops::Range<usize>) -> Vec<String> {
+        self.store(Origin::Live, numbers).await
+    }
+
+    async fn history(&mut self, numbers: std::ops::Range<usize>) -> Vec<String> {
+        self.store(Origin::Backfill, numbers).await
+    }
+
+    async fn store(&mut self, origin: Origin, numbers: std::ops::Range<usize>) -> Vec<String> {
+        let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch);
+        let group = tokio::spawn(group);
+        let messages: Vec<Outgoing> = numbers.map(|number| event(origin, number)).collect();
+        let ids = messages.iter().map(|message| message.id.clone()).collect();
+        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        for run in messages.chunks(100) {
+            publisher.publish_in_order(run.to_vec(), deadline).await.expect("stored");
+        }
+        drop(publisher);
+        group.await.expect("it ends");
+        ids
+    }
+
+    /// What is recorded of an endpoint's pushes, once there is so much.
+    async fn attempts(&mut self, endpoint: &Made, count: usize) -> Vec<Attempt> {
+        let filter = format!("gw.attempt.org_1.{}.>", endpoint.id);
+        let messages = self.world.stored(topology::GW_ATTEMPT, &filter, count).await;
+        messages.iter().map(|message| serde_json::from_slice(&message.payload).expect("an attempt")).collect()
+    }
+
+    /// The timers of an endpoint.
+    async fn timers(&mut self, endpoint: &Made) -> Vec<(Message, Retry)> {
+        let messages = self.world.messages(topology::GW_RETRY, &subject::retries_waiting_of(&endpoint.id)).await;
+        let read = |message: Message| {
+            let retry = serde_json::from_slice(&message.payload).expect("a timer");
+            (message, retry)
+        };
+        messages.into_iter().map(read).collect()
+    }
+
+    /// The dead letters of endpoints, once there are so many.
+    async fn letters(&mut self, count: usize) -> Vec<Message> {
+        self.world.stored(topology::GW_DLQ, "gw.dlq.endpoint.>", count).await
+    }
+
+    /// Waits until an endpoint has nothing before it and nothing in hand.
+    async fn idle(&mut self, endpoint: &Made) {
+        let broker = self.world.broker().await;
+        eventually("the endpoint's consumer has nothing left", || async {
+            let info = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.ok()?;
+            (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+        })
+        .await;
+    }
+
+    async fn broker(&mut self) -> Broker {
+        self.world.broker().await
+    }
+
+    /// Waits until an endpoint's consumer is gone.
+    async fn forgotten(&mut self, endpoint: &Made) {
+        let broker = self.broker().await;
+        eventually("the consumer is gone", || async {
+            durable::find(&broker, topology::GW_EVENT, &endpoint.id).await.ok()?.is_none().then_some(())
+        })
+        .await;
+    }
+}
+
+/// An event as the router writes it.
+fn event(origin: Origin, number: usize) -> Outgoing {
+    let id = schemas::event::id("github", &format!("{origin:?}-{number}"), "org_1", None);
+    let key = TypeKey { entity: "push".to_owned(), action: None };
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", &id),
+        ("ce-source", "/github/1"),
+        ("ce-type", "github:push"),
+        ("ce-time", "2026-01-01T00:00:00Z"),
+        ("ce-datacontenttype", "application/json"),
+        ("ce-orgid", "org_1"),
+        ("content-type", "application/json"),
+        (header::ORG, "org_1"),
+        (header::PROVIDER, "github"),
+        (header::DELIVERY, &format!("delivery-{number}")),
+    ];
+    Outgoing {
+        subject: subject::event(origin, "org_1", "github", &key, &id),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        payload: json!({ "deliveryId": format!("delivery-{number}"), "number": number }).to_string().into(),
+        id,
+        once: true,
+        timer: None,
+    }
+}

@@ -1,0 +1,120 @@
+//! An endpoint that fails again and again is left alone, and then probed by one push.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use nats::topology;
+use serde_json::json;
+use tests::{Reply, Setup, eventually, never};
+
+use super::{Made, Pushes};
+
+/// Fails until it is told to be well.
+fn fails_until(pushes: &Pushes) -> Arc<AtomicBool> {
+    let well = Arc::new(AtomicBool::new(false));
+    let is_well = well.clone();
+    pushes.receiver.on("/hook", move |_, _| Reply::Status(if is_well.load(Ordering::SeqCst) { 200 } else { 500 }));
+    well
+}
+
+/// Whether its consumer is paused now, its `max_ack_pending`, and what its metadata say of the breaker.
+async fn seen_by_the_broker(pushes: &mut Pushes, endpoint: &Made) -> (bool, i64, Option<String>) {
+    let broker = pushes.broker().await;
+    let info = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.expect("a consumer");
+    (info.paused, info.config.max_ack_pending, info.config.metadata.get("gw-breaker").cloned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_ten_failures_the_backlog_waits_in_the_log_and_exactly_one_push_probes() {
+    let mut pushes = Pushes::start().await;
+    let well = fails_until(&pushes);
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3600], "concurrency": 4 })).await;
+    pushes.events(0..60).await;
+    eventually("the breaker is open", || async {
+        (pushes.world.metric("gw_endpoint_breaker_open").await > 0.5).then_some(())
+    })
+    .await;
+    let mut shown = (false, 0, None);
+    for _ in 0..100 {
+        shown = seen_by_the_broker(&mut pushes, &endpoint).await;
+        if shown.0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(shown.0 && shown.1 == 1, "paused, and one at a time after that: {shown:?}");
+    assert!(shown.2.is_some_and(|text| text.starts_with("open 1 until ")));
+    let before = pushes.receiver.seen("/hook").len();
+    assert!((10..=13).contains(&before), "what was under way ends: {before}");
+    // The first pause is 5 s, the second 10 s, each within a fifth.
+    pushes.receiver.got("/hook", before + 1).await;
+    let receiver = &pushes.receiver;
+    let more = || async { (receiver.seen("/hook").len() > before + 1).then_some(()) };
+    never("a second probe", Duration::from_secs(6), more).await;
+    let (paused, pending, text) = seen_by_the_broker(&mut pushes, &endpoint).await;
+    assert!(paused && pending == 1 && text.is_some_and(|text| text.starts_with("open 2 until ")));
+    well.store(true, Ordering::SeqCst);
+    // A failed event has its timer; all others are delivered from the log.
+    let failed = before + 1;
+    pushes.receiver.got("/hook", 60).await;
+    pushes.idle(&endpoint).await;
+    assert_eq!(pushes.timers(&endpoint).await.len(), failed);
+    let (paused, pending, text) = seen_by_the_broker(&mut pushes, &endpoint).await;
+    assert_eq!((paused, pending, text), (false, 4, None));
+    assert!(pushes.world.metric("gw_endpoint_breaker_open").await < 0.5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_send_one_probe_together_and_the_breaker_outlives_them() {
+    let mut pushes = Pushes::start().await;
+    let well = fails_until(&pushes);
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3], "concurrency": 4 })).await;
+    let database = format!("sqlite://{}", pushes.world.folder().join("data/gw.db").display());
+    let key = std::fs::read_to_string(pushes.world.folder().join("data/endpoint.key")).expect("a key");
+    let other = Setup::new()
+        .with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")
+        .with("GW_ROLE", "deliver")
+        .with("GW_ENDPOINT_KEY", key)
+        .with("DATABASE_URL", database)
+        .start_on(&pushes.world.nats_url());
+    other.ready().await;
+    pushes.events(0..40).await;
+    // Each process counts for itself, and then both leave it alone; timers fall due meanwhile.
+    for world in [&pushes.world, &other] {
+        eventually("the breaker is open in both", || async {
+            (world.metric("gw_endpoint_breaker_open").await > 0.5).then_some(())
+        })
+        .await;
+    }
+    let before = pushes.receiver.seen("/hook").len();
+    pushes.receiver.got("/hook", before + 1).await;
+    let receiver = &pushes.receiver;
+    let more = || async { (receiver.seen("/hook").len() > before + 1).then_some(()) };
+    never("a second probe", Duration::from_secs(5), more).await;
+    // A process that starts anew knows it too.
+    drop(other);
+    pushes.world.kill_gateway();
+    pushes.world.start_gateway();
+    pushes.world.ready().await;
+    eventually("the breaker is still open", || async {
+        (pushes.world.metric("gw_endpoint_breaker_open").await > 0.5).then_some(())
+    })
+    .await;
+    well.store(true, Ordering::SeqCst);
+    // What the two had in hand comes back when the broker has waited for it, a minute.
+    let broker = pushes.broker().await;
+    for _ in 0..100 {
+        let info = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.expect("a consumer");
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    pushes.idle(&endpoint).await;
+    assert!(pushes.world.metric("gw_endpoint_breaker_open").await < 0.5);
+}

@@ -1,0 +1,114 @@
+//! Receivers, gateways and brokers that go away in the middle of it.
+
+use std::{collections::HashSet, time::Duration};
+
+use rustix::process::Signal;
+use schemas::attempt::PushOutcome;
+use serde_json::json;
+use tests::{Reply, eventually, kill};
+
+use super::Pushes;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_was_down_gets_all_it_missed() {
+    let mut pushes = Pushes::start().await;
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1, 2, 4, 4, 4, 4, 4, 4] })).await;
+    let mut ids: HashSet<String> = pushes.events(0..5).await.into_iter().collect();
+    pushes.receiver.got("/hook", 5).await;
+    pushes.receiver.stop().await;
+    ids.extend(pushes.events(5..45).await);
+    pushes.attempts(&endpoint, 10).await;
+    pushes.receiver.start_again().await;
+    eventually("every event has arrived", || async {
+        let seen: HashSet<String> = pushes.receiver.seen("/hook").iter().map(|seen| seen.id()).collect();
+        (seen == ids).then_some(())
+    })
+    .await;
+    assert_eq!(pushes.receiver.seen("/hook").len(), 45, "each once");
+    pushes.idle(&endpoint).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_between_answer_and_acknowledgement_repeats_that_request_and_nothing_else() {
+    let mut pushes = Pushes::start().await;
+    if !pushes.world.owns_broker() {
+        return tests::skip("kill -9 between answer and acknowledgement", "the broker is shared");
+    }
+    let endpoint = pushes.endpoint("/hook", json!({ "concurrency": 1 })).await;
+    let mut ids = pushes.events(0..3).await;
+    pushes.receiver.got("/hook", 3).await;
+    pushes.idle(&endpoint).await;
+    // The receiver answers while the broker stands still, so that nothing of the answer can be stored.
+    let nats = pushes.world.nats_pid().expect("a broker");
+    pushes.receiver.on("/hook", move |number, _| {
+        if number == 3 {
+            kill(nats, Signal::STOP);
+        }
+        Reply::Status(200)
+    });
+    ids.push(pushes.event(3).await);
+    pushes.receiver.got("/hook", 4).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    pushes.world.kill_gateway();
+    kill(nats, Signal::CONT);
+    pushes.world.start_gateway();
+    pushes.world.ready().await;
+    ids.extend(pushes.events(4..6).await);
+    // The broker waits a minute for what was in hand.
+    for _ in 0..90 {
+        if pushes.receiver.seen("/hook").len() >= 7 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let seen: Vec<String> = pushes.receiver.got("/hook", 7).await.iter().map(tests::Seen::id).collect();
+    let repeated: Vec<&String> = ids.iter().filter(|id| seen.iter().filter(|seen| seen == id).count() > 1).collect();
+    assert_eq!((seen.len(), repeated), (7, vec![&ids[3]]));
+    pushes.idle(&endpoint).await;
+    let attempts = pushes.attempts(&endpoint, 6).await;
+    assert!(attempts.iter().all(|attempt| attempt.outcome == PushOutcome::Delivered));
+    assert_eq!(attempts.len(), 6, "and it is recorded once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_was_away_costs_no_event_and_no_second_request_of_what_was_settled() {
+    let mut pushes = Pushes::start().await;
+    if !pushes.world.owns_broker() {
+        return tests::skip("a broker that was away", "the broker is shared");
+    }
+    let endpoint = pushes.endpoint("/hook", json!({})).await;
+    pushes.events(0..20).await;
+    pushes.receiver.got("/hook", 20).await;
+    pushes.idle(&endpoint).await;
+    // Acknowledgements are on disk a moment later.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    pushes.world.kill_nats();
+    let ids = loop {
+        let broker_is_back = pushes.world.get("/readyz").await.status == 200;
+        if broker_is_back {
+            break pushes.events(20..40).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    pushes.receiver.got("/hook", 40).await;
+    let seen: Vec<String> = pushes.receiver.seen("/hook")[20..].iter().map(tests::Seen::id).collect();
+    assert_eq!(seen.iter().collect::<HashSet<_>>(), ids.iter().collect::<HashSet<_>>());
+    assert_eq!(pushes.receiver.seen("/hook").len(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graceful_stop_finishes_what_is_under_way_and_gives_the_rest_back_at_once() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::After(Duration::from_millis(500), 200));
+    let endpoint = pushes.endpoint("/hook", json!({ "concurrency": 2 })).await;
+    pushes.events(0..10).await;
+    pushes.receiver.got("/hook", 3).await;
+    assert_eq!(pushes.world.stop_gateway().code(), Some(0));
+    pushes.world.start_gateway();
+    pushes.world.ready().await;
+    pushes.receiver.always("/hook", Reply::Status(200));
+    let seen = pushes.receiver.got("/hook", 10).await;
+    let different: HashSet<String> = seen.iter().map(tests::Seen::id).collect();
+    assert_eq!((seen.len(), different.len()), (10, 10), "none twice, none late");
+    pushes.idle(&endpoint).await;
+}

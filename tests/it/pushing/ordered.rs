@@ -1,0 +1,71 @@
+//! Endpoints that get one event at a time, in their order.
+
+use std::time::Duration;
+
+use schemas::attempt::PushOutcome;
+use serde_json::{Value, json};
+use tests::{Reply, Seen};
+
+use super::Pushes;
+
+fn numbers(seen: &[Seen]) -> Vec<i64> {
+    seen.iter().filter_map(|seen| seen.json()["number"].as_i64()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_event_holds_its_place_and_those_behind_it() {
+    let mut pushes = Pushes::start().await;
+    // The third event fails twice.
+    pushes.receiver.on("/hook", |number, _| Reply::Status(if (2..4).contains(&number) { 503 } else { 200 }));
+    let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [1, 2] })).await;
+    pushes.events(0..6).await;
+    let seen = pushes.receiver.got("/hook", 8).await;
+    assert_eq!(numbers(&seen), [0, 1, 2, 2, 2, 3, 4, 5]);
+    assert_eq!(pushes.receiver.most_at_once("/hook"), 1);
+    assert!(pushes.timers(&endpoint).await.is_empty(), "it needs no timer");
+    let attempts = pushes.attempts(&endpoint, 8).await;
+    let held: Vec<_> = attempts.iter().filter(|attempt| attempt.outcome == PushOutcome::Held).collect();
+    assert_eq!(held.len(), 2);
+    assert!(held.iter().all(|attempt| attempt.next_at.is_some_and(|next| next > attempt.at)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_in_order_after_a_crash_and_past_its_schedule() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(404));
+    let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [1] })).await;
+    pushes.events(0..5).await;
+    let seen = pushes.receiver.got("/hook", 4).await;
+    assert_eq!(numbers(&seen), [0, 0, 0, 0], "the last pause is repeated");
+    pushes.world.kill_gateway();
+    pushes.world.start_gateway();
+    pushes.world.ready().await;
+    let before = pushes.receiver.seen("/hook").len();
+    pushes.receiver.always("/hook", Reply::Status(200));
+    // What was in its hands comes back when the broker has waited for it, a minute.
+    for _ in 0..90 {
+        if pushes.receiver.seen("/hook").len() >= before + 5 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(numbers(&pushes.receiver.seen("/hook")[before..]), [0, 1, 2, 3, 4]);
+    pushes.idle(&endpoint).await;
+    assert_eq!(pushes.letters(0).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_lets_a_held_event_go_by_making_the_endpoint_parallel() {
+    let mut pushes = Pushes::start().await;
+    pushes
+        .receiver
+        .on("/hook", |_, seen: &Seen| Reply::Status(if seen.json()["number"] == Value::from(0) { 422 } else { 200 }));
+    let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [1, 3600] })).await;
+    pushes.events(0..3).await;
+    pushes.receiver.got("/hook", 2).await;
+    pushes.change(&endpoint, json!({ "ordered": false, "retrySchedule": [] })).await;
+    let letter = pushes.letters(1).await.remove(0);
+    assert_eq!(letter.subject, "gw.dlq.endpoint.permanent");
+    pushes.receiver.got("/hook", 5).await;
+    pushes.idle(&endpoint).await;
+}

@@ -1,0 +1,149 @@
+//! What follows a failure: timers held by the broker, and dead letters.
+
+use nats::{Mode, Outgoing, Publisher, topology};
+use schemas::{
+    attempt::{PushOutcome, Retry},
+    header, subject,
+};
+use serde_json::json;
+use tests::Reply;
+use tokio::time::Instant;
+
+use super::Pushes;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_waits_in_the_broker_and_is_tried_again_with_the_same_id() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |number, _| Reply::Status(if number == 0 { 500 } else { 204 }));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3, 60] })).await;
+    let id = pushes.event(1).await;
+    let first = pushes.attempts(&endpoint, 1).await.remove(0);
+    assert_eq!((first.outcome, first.status_code, first.attempt), (PushOutcome::Scheduled, Some(500), 1));
+    assert_eq!(first.error_class.as_deref(), Some("status"));
+    let wait = first.next_at.expect("a time") - first.at;
+    assert!((2_400..4_000).contains(&wait), "3 s with a fifth of jitter: {wait} ms");
+    let (message, retry) = pushes.timers(&endpoint).await.remove(0);
+    assert_eq!(message.subject, subject::retry_wait(&endpoint.id, &id));
+    assert_eq!((retry.attempt, retry.sequence, retry.stream.as_str()), (2, first.sequence, topology::GW_EVENT));
+    pushes.idle(&endpoint).await;
+    let seen = pushes.receiver.got("/hook", 2).await;
+    assert_eq!((seen[0].id(), seen[1].id()), (id.clone(), id));
+    assert_eq!(seen[0].body, seen[1].body);
+    assert!(seen[1].is_signed_with(&endpoint.secret));
+    assert!(seen[1].at >= first.next_at.expect("a time") - 5, "not before its time");
+    let second = pushes.attempts(&endpoint, 2).await.remove(1);
+    assert_eq!((second.outcome, second.attempt), (PushOutcome::Delivered, 2));
+    assert!(pushes.timers(&endpoint).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exhausted_push_is_a_dead_letter_that_holds_the_whole_event() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(500));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1] })).await;
+    let id = pushes.event(7).await;
+    let letter = pushes.letters(1).await.remove(0);
+    assert_eq!(letter.subject, "gw.dlq.endpoint.exhausted");
+    let seen = pushes.receiver.seen("/hook");
+    assert_eq!(seen.len(), 2);
+    assert_eq!(letter.payload, seen[0].body);
+    for (name, value) in [
+        (header::DLQ_REASON, "exhausted"),
+        (header::DLQ_STREAM, topology::GW_EVENT),
+        (header::DLQ_SEQUENCE, "1"),
+        (header::ENDPOINT, &endpoint.id),
+        (header::ATTEMPT, "2"),
+        ("ce-id", &id),
+    ] {
+        assert_eq!(letter.header(name), Some(value), "{name}");
+    }
+    let last = pushes.attempts(&endpoint, 2).await.remove(1);
+    assert_eq!((last.outcome, last.reason.as_deref()), (PushOutcome::Dead, Some("exhausted")));
+
+    // Sent back, it is pushed with the same id; when it fails again it is a dead letter again.
+    redrive(&mut pushes, &endpoint.id, &id, letter.sequence).await;
+    let again = pushes.letters(2).await.remove(1);
+    assert_eq!(again.header(header::DLQ_SEQUENCE), Some("1"), "it names its place in the events");
+    assert_eq!(again.header(header::DLQ_REASON), Some("exhausted"));
+    assert_eq!(again.headers.iter().filter(|(name, _)| name == header::ENDPOINT).count(), 1);
+    pushes.receiver.always("/hook", Reply::Status(200));
+    redrive(&mut pushes, &endpoint.id, &id, again.sequence).await;
+    let seen = pushes.receiver.got("/hook", 5).await;
+    assert!(seen.iter().all(|seen| seen.id() == id && seen.body == letter.payload));
+    let all = pushes.attempts(&endpoint, 5).await;
+    let outcomes: Vec<PushOutcome> = all.iter().map(|attempt| attempt.outcome).collect();
+    use PushOutcome::{Dead, Delivered, Scheduled};
+    assert_eq!(outcomes, [Scheduled, Dead, Scheduled, Dead, Delivered]);
+}
+
+async fn redrive(pushes: &mut Pushes, endpoint: &str, event: &str, letter: u64) {
+    let retry = Retry {
+        org_id: "org_1".to_owned(),
+        endpoint_id: endpoint.to_owned(),
+        event_id: event.to_owned(),
+        stream: topology::GW_DLQ.to_owned(),
+        sequence: letter,
+        event_sequence: 1,
+        attempt: 1,
+        replay: None,
+    };
+    let (publisher, group) = Publisher::new(&pushes.broker().await, Mode::Pipeline);
+    tokio::spawn(group);
+    let message = Outgoing {
+        subject: subject::retry_due(endpoint, event),
+        id: format!("redrive:{letter}"),
+        headers: Vec::new(),
+        payload: serde_json::to_vec(&retry).expect("JSON").into(),
+        once: false,
+        timer: None,
+    };
+    publisher.publish(message, Instant::now() + std::time::Duration::from_secs(5)).await.expect("stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_good_dies_after_the_short_schedule() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(404));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1, 1, 1, 3600, 86400] })).await;
+    pushes.event(1).await;
+    let letter = pushes.letters(1).await.remove(0);
+    assert_eq!(letter.subject, "gw.dlq.endpoint.permanent");
+    assert_eq!(pushes.receiver.seen("/hook").len(), 4);
+    let last = pushes.attempts(&endpoint, 4).await.remove(3);
+    assert_eq!((last.reason.as_deref(), last.status_code), (Some("permanent"), Some(404)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |number, _| match number {
+        0 => Reply::Header(429, "retry-after", "4".to_owned()),
+        _ => Reply::Status(200),
+    });
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1] })).await;
+    pushes.event(1).await;
+    let first = pushes.attempts(&endpoint, 1).await.remove(0);
+    assert_eq!(first.next_at, Some(first.at + 4_000));
+    let seen = pushes.receiver.got("/hook", 2).await;
+    assert!(seen[1].at - seen[0].at >= 3_900);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_gone_disables_its_endpoint() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |number, _| Reply::Status(if number == 0 { 500 } else { 410 }));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3600] })).await;
+    pushes.event(1).await;
+    pushes.attempts(&endpoint, 1).await;
+    pushes.event(2).await;
+    let letters = pushes.letters(2).await;
+    assert!(letters.iter().all(|letter| letter.subject == "gw.dlq.endpoint.gone"), "{letters:?}");
+    let shown = pushes.status(&endpoint).await;
+    assert_eq!((&shown["status"], &shown["statusReason"]), (&json!("disabled"), &json!("gone")));
+    pushes.event(3).await;
+    let attempts = pushes.attempts(&endpoint, 3).await;
+    assert_eq!(attempts.len(), 3);
+    assert_eq!(pushes.receiver.seen("/hook").len(), 2, "the third event keeps its place");
+    let timers = pushes.timers(&endpoint).await;
+    assert!(timers.is_empty(), "{timers:?}");
+}
