@@ -7,6 +7,7 @@ use bytes::Bytes;
 use nats::{Message, Outgoing, PublishError, Stored, Timer, topology};
 use schemas::{
     attempt::{Attempt, PushOutcome, Retry},
+    cause::Chain,
     header::{self, Headers},
     subject,
 };
@@ -158,7 +159,18 @@ impl Engine {
             once: false,
             timer: None,
         };
-        self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await
+        self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
+        if let Some(letter) = about.letter.filter(|_| is_end(outcome)) {
+            self.discard(letter).await;
+        }
+        Ok(())
+    }
+
+    /// Removes a dead letter that was sent back, once it has ended again: until then it holds the event.
+    async fn discard(&self, letter: u64) {
+        if let Err(error) = nats::delete(&self.deps.broker, topology::GW_DLQ, letter).await {
+            warn!(error = %Chain(&error), letter, "letter.not_removed");
+        }
     }
 
     /// Sets the timer of a push; it takes the place of the one before.
@@ -258,6 +270,15 @@ impl Engine {
                 return Err(Stopped);
             }
         }
+    }
+}
+
+/// Whether nothing more follows for a push.
+fn is_end(outcome: PushOutcome) -> bool {
+    use PushOutcome::{Dead, Delivered, Dropped, Expired, Held, Redriven, Scheduled};
+    match outcome {
+        Delivered | Dead | Dropped | Expired => true,
+        Scheduled | Held | Redriven => false,
     }
 }
 
