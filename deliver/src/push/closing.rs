@@ -113,15 +113,27 @@ impl Engine {
         }
     }
 
-    /// The event of a push, or none where its stream has given it up. Asked until there is an answer.
+    /// The event of a push, or none where its stream has given it up. Asked until there is an answer. Where a dead
+    /// letter was removed, its event may still be among the events.
     pub(super) async fn event_of(&self, retry: &Retry) -> Result<Option<Message>, Stopped> {
-        loop {
-            match nats::get(&self.deps.broker, &retry.stream, retry.sequence).await {
+        let event = (topology::GW_EVENT, retry.event_sequence);
+        let places = match retry.stream == topology::GW_DLQ {
+            true => vec![(topology::GW_DLQ, retry.sequence), event],
+            false => vec![event],
+        };
+        let mut places = places.into_iter().peekable();
+        while let Some((stream, sequence)) = places.peek().copied() {
+            match nats::get(&self.deps.broker, stream, sequence).await {
+                Ok(None) => {
+                    places.next();
+                    continue;
+                }
                 Ok(event) => return Ok(event),
                 Err(error) => warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.no_event"),
             }
             let pause = tokio::time::sleep(std::time::Duration::from_secs(1));
             self.stop.run_until_cancelled(pause).await.ok_or(Stopped)?;
         }
+        Ok(None)
     }
 }

@@ -1,12 +1,13 @@
 //! What is written of a push: attempts, timers, dead letters. Each is tried until it is stored: a request that was
 //! made must not be made again because of it.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use nats::{Message, Outgoing, Timer, topology};
+use nats::{Message, Outgoing, PublishError, Stored, Timer, topology};
 use schemas::{
     attempt::{Attempt, PushOutcome, Retry},
+    cause::Chain,
     header::{self, Headers},
     subject,
 };
@@ -159,11 +160,17 @@ impl Engine {
             timer: None,
         };
         self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
-        // A letter that was sent back is kept until its push has ended.
-        if let (Some(letter), true) = (about.letter, outcome.ends()) {
-            self.keep("an end", || nats::delete(&self.deps.broker, topology::GW_DLQ, letter)).await?;
+        if let Some(letter) = about.letter.filter(|_| is_end(outcome)) {
+            self.discard(letter).await;
         }
         Ok(())
+    }
+
+    /// Removes a dead letter that was sent back, once it has ended again: until then it holds the event.
+    async fn discard(&self, letter: u64) {
+        if let Err(error) = nats::delete(&self.deps.broker, topology::GW_DLQ, letter).await {
+            warn!(error = %Chain(&error), letter, "letter.not_removed");
+        }
     }
 
     /// Sets the timer of a push; it takes the place of the one before.
@@ -251,18 +258,27 @@ impl Engine {
     }
 
     /// Stores until it is stored, or until the gateway stops and the broker does not answer.
-    async fn keep<T, E: Display, F: Future<Output = Result<T, E>>>(
+    async fn keep<F: Future<Output = Result<Stored, PublishError>>>(
         &self,
         what: &'static str,
-        write: impl Fn() -> F,
+        publish: impl Fn() -> F,
     ) -> Result<(), Stopped> {
         loop {
-            let Err(error) = write().await else { return Ok(()) };
+            let Err(error) = publish().await else { return Ok(()) };
             warn!(%error, what, "push.not_stored: it is tried again");
             if self.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
                 return Err(Stopped);
             }
         }
+    }
+}
+
+/// Whether nothing more follows for a push.
+fn is_end(outcome: PushOutcome) -> bool {
+    use PushOutcome::{Dead, Delivered, Dropped, Expired, Held, Redriven, Scheduled};
+    match outcome {
+        Delivered | Dead | Dropped | Expired => true,
+        Scheduled | Held | Redriven => false,
     }
 }
 

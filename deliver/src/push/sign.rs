@@ -1,4 +1,4 @@
-//! Signatures as Standard Webhooks writes them, <https://github.com/standard-webhooks/standard-webhooks>.
+//! Signatures as Standard Webhooks writes them, <https://www.standardwebhooks.com>.
 
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
