@@ -61,7 +61,7 @@ impl Batch {
     }
 
     fn delivery(&mut self, message: &Message) -> Option<()> {
-        let get = |name| message.header(name).map(header::decode);
+        let get = |name| message.header(name).map(text);
         // What nobody can read is stored all the same: its subject names it.
         let named = subject::webhook_names(&message.subject)?;
         let key = DeliveryKey {
@@ -86,7 +86,7 @@ impl Batch {
     }
 
     fn event(&mut self, message: &Message) -> Option<()> {
-        let get = |name| message.header(name).map(header::decode);
+        let get = |name| message.header(name).map(text);
         let delivery = DeliveryKey {
             sequence: get(header::SEQUENCE)?.parse().ok()?,
             provider: get(header::PROVIDER)?,
@@ -114,8 +114,8 @@ impl Batch {
         let sequence = number(message.sequence);
         let delivery = DeliveryKey {
             sequence: number(outcome.sequence),
-            provider: outcome.provider,
-            delivery: outcome.delivery_id,
+            provider: clean(outcome.provider),
+            delivery: clean(outcome.delivery_id),
         };
         let events = i64::try_from(outcome.events).unwrap_or(i64::MAX);
         // A delivery that names nobody is known by its dead letter.
@@ -186,7 +186,7 @@ impl Batch {
     }
 
     fn letter(&mut self, message: &Message) -> Option<()> {
-        let get = |name| message.header(name).map(header::decode);
+        let get = |name| message.header(name).map(text);
         let sequence = number(message.sequence);
         let stream = get(header::DLQ_STREAM)?;
         let stream_sequence: i64 = get(header::DLQ_SEQUENCE)?.parse().ok()?;
@@ -227,6 +227,16 @@ fn state(outcome: PushOutcome) -> &'static str {
         PushOutcome::Redriven => PushOutcome::Scheduled.as_str(),
         other => other.as_str(),
     }
+}
+
+/// A header's value as a database takes it.
+fn text(value: &str) -> String {
+    clean(header::decode(value))
+}
+
+/// PostgreSQL takes no NUL.
+fn clean(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
 }
 
 fn number(number: u64) -> i64 {

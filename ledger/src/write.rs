@@ -5,52 +5,81 @@ use store::Error;
 
 use crate::{
     batch::Batch,
-    facts::{DeliveryKey, DeliveryRow, EventRow, PushKey, PushRow},
+    facts::{
+        AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
+    },
     position::{self, Positions},
     source::Source,
     writer::Writer,
 };
 
-/// Writes a batch and how far the streams were read. Tells whether this process still writes.
-pub(crate) async fn batch(writer: &mut Writer, batch: &Batch, positions: &Positions) -> Result<bool, Error> {
-    let sealed = |source: Source| {
-        let sealed = writer.sealed.get(&source).copied().unwrap_or_default();
-        let same = positions.get(&source).is_some_and(|position| position.made == sealed.made);
-        if same { sealed.sequence } else { 0 }
-    };
-    let (webhooks, events, outcomes) = (sealed(Source::Webhooks), sealed(Source::Events), sealed(Source::Outcomes));
-    let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
-    let db: &mut AnyConnection = &mut write;
-    let statements = &mut writer.statements;
+/// The rows of a batch. What is of older messages than those sealed is told apart: their rows are counted and gone, or
+/// wait to be settled.
+pub(crate) struct Rows {
+    deliveries: Vec<(DeliveryKey, DeliveryRow)>,
+    old_deliveries: Vec<(DeliveryKey, DeliveryRow)>,
+    events: Vec<EventRow>,
+    outcomes: Vec<OutcomeRow>,
+    filtered: Vec<FilteredRow>,
+    pushes: Vec<(PushKey, PushRow)>,
+    old_pushes: Vec<(PushKey, PushRow)>,
+    attempts: Vec<AttemptRow>,
+    letters: Vec<LetterRow>,
+}
 
-    let (old, deliveries): (Vec<_>, Vec<_>) =
-        batch.deliveries.clone().into_iter().partition(|(key, _)| key.sequence <= webhooks);
-    statements.insert(db, &deliveries).await?;
-    for (key, row) in &old {
-        amend_delivery(db, key, row).await?;
-    }
-    let fresh: Vec<EventRow> = batch.events.iter().filter(|event| event.sequence > events).cloned().collect();
-    statements.insert(db, &fresh).await?;
-    let said: Vec<_> = batch.outcomes.iter().filter(|outcome| outcome.sequence > outcomes).cloned().collect();
-    statements.insert(db, &said).await?;
-    let filtered: Vec<_> = batch.filtered.values().filter(|row| row.sequence > outcomes).cloned().collect();
-    statements.insert(db, &filtered).await?;
-
-    let mut pushes = Batch { pushes: batch.pushes.clone(), ..Batch::default() };
-    for event in &fresh {
-        for wishes in writer.wishes.of(&event.org) {
-            if let Some(row) = wishes.push(event) {
-                pushes.push(PushKey { event: event.id.clone(), endpoint: wishes.endpoint.clone() }, row);
+impl Rows {
+    /// The rows of a batch, read up to these places.
+    pub(crate) fn of(mut batch: Batch, writer: &Writer, positions: &Positions) -> Self {
+        let sealed = |source: Source| {
+            let sealed = writer.sealed.get(&source).copied().unwrap_or_default();
+            let same = positions.get(&source).is_some_and(|position| position.made == sealed.made);
+            if same { sealed.sequence } else { 0 }
+        };
+        let (webhooks, events, outcomes) = (sealed(Source::Webhooks), sealed(Source::Events), sealed(Source::Outcomes));
+        batch.events.retain(|event| event.sequence > events);
+        batch.outcomes.retain(|outcome| outcome.sequence > outcomes);
+        for event in std::mem::take(&mut batch.events) {
+            for wishes in writer.wishes.of(&event.org) {
+                if let Some(row) = wishes.push(&event) {
+                    batch.push(PushKey { event: event.id.clone(), endpoint: wishes.endpoint.clone() }, row);
+                }
             }
+            batch.events.push(event);
+        }
+        let (old_deliveries, deliveries) =
+            batch.deliveries.into_iter().partition(|(key, _)| key.sequence <= webhooks);
+        let (old_pushes, pushes) = batch.pushes.into_iter().partition(|(_, row)| row.sequence <= events);
+        Self {
+            deliveries,
+            old_deliveries,
+            events: batch.events,
+            outcomes: batch.outcomes,
+            filtered: batch.filtered.into_values().filter(|row| row.sequence > outcomes).collect(),
+            pushes,
+            old_pushes,
+            attempts: batch.attempts,
+            letters: batch.letters,
         }
     }
-    let (old, pushes): (Vec<_>, Vec<_>) = pushes.pushes.into_iter().partition(|(_, row)| row.sequence <= events);
-    statements.insert(db, &pushes).await?;
-    for (key, row) in &old {
+}
+
+/// Writes rows and how far the streams were read. Tells whether this process still writes.
+pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions) -> Result<bool, Error> {
+    let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
+    let (db, statements): (&mut AnyConnection, _) = (&mut write, &mut writer.statements);
+    statements.insert(db, &rows.deliveries).await?;
+    for (key, row) in &rows.old_deliveries {
+        amend_delivery(db, key, row).await?;
+    }
+    statements.insert(db, &rows.events).await?;
+    statements.insert(db, &rows.outcomes).await?;
+    statements.insert(db, &rows.filtered).await?;
+    statements.insert(db, &rows.pushes).await?;
+    for (key, row) in &rows.old_pushes {
         amend_push(db, key, row).await?;
     }
-    statements.insert(db, &batch.attempts).await?;
-    statements.insert(db, &batch.letters).await?;
+    statements.insert(db, &rows.attempts).await?;
+    statements.insert(db, &rows.letters).await?;
     for (source, position) in positions {
         if writer.positions.get(source) != Some(position) {
             position::save(db, *source, *position).await?;

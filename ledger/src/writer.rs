@@ -23,7 +23,7 @@ use crate::{
     source::Source,
     tail::{Tail, Told},
     wishes::AllWishes,
-    write,
+    write::{self, Rows},
 };
 
 /// Messages a transaction takes at most.
@@ -156,13 +156,15 @@ impl Writer {
             }
         }
         let messages = told.iter().filter(|told| told.message.is_some()).count() as u64;
+        let unreadable = batch.unreadable;
+        let rows = Rows::of(batch, self, &positions);
         let mut complained = false;
         loop {
-            match write::batch(self, &batch, &positions).await {
+            match write::rows(self, &rows, &positions).await {
                 Ok(true) => {
                     self.positions = positions;
                     self.renewed = Instant::now();
-                    inner.metrics.wrote(messages, batch.unreadable, &self.positions);
+                    inner.metrics.wrote(messages, unreadable, &self.positions);
                     told.clear();
                     return true;
                 }

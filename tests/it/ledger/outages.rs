@@ -104,3 +104,37 @@ async fn while_postgresql_is_away_deliveries_are_taken_and_afterwards_the_ledger
     let log = world.gateway().log();
     assert!(log.matches("it is tried again").count() <= 4, "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothing() {
+    let mut world = World::start().await;
+    if !world.owns_broker() {
+        return tests::skip("suspending the writer", "the broker is shared");
+    }
+    world.link(&Link::repository("org_1", "42")).await;
+    send(&world, 20).await;
+    caught_up(&world).await;
+    let database = format!("sqlite://{}", world.folder().join("data/gw.db").display());
+    let nats_url = world.nats_url();
+    let second = Setup::new()
+        .with("GW_ROLE", "ledger")
+        .with("GW_TOPOLOGY", "check")
+        .with("NATS_URL", nats_url.clone())
+        .with("DATABASE_URL", database)
+        .start_on(&nats_url);
+    second.ready().await;
+    assert_eq!((world.metric("gw_ledger_writing").await, second.metric("gw_ledger_writing").await), (1.0, 0.0));
+    let pid = world.gateway().pid();
+    tests::kill(pid, rustix::process::Signal::STOP);
+    eventually("the other writes", || async {
+        (second.metric("gw_ledger_writing").await > 0.5).then_some(())
+    })
+    .await;
+    tests::kill(pid, rustix::process::Signal::CONT);
+    send(&world, 20).await;
+    world.settled().await;
+    eventually("the first does not", || async { (world.metric("gw_ledger_writing").await < 0.5).then_some(()) }).await;
+    caught_up(&world).await;
+    let report = audit(&second).await;
+    assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(40)), "{report}");
+}
