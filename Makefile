@@ -6,7 +6,7 @@ PYTHON ?= python3
 # A nats-server that scripts/nats_server.py fetched comes before an older one of the system.
 export PATH := $(CURDIR)/.tools:$(PATH)
 
-.PHONY: help run test check bench fmt tools clean
+.PHONY: help run test check bench fmt tools fuzzer clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /	/'
@@ -14,7 +14,7 @@ help: ## Show this list
 run: tools ## Run the gateway with a broker and a database of its own
 	$(CARGO) run --release -p gw -- serve --dev
 
-test: tools ## Run all tests; the last line counts them
+test: tools fuzzer ## Run all tests; the last line counts them
 	@scripts/test.sh
 
 check: ## Formatting, lints, documentation, licences
@@ -32,6 +32,9 @@ fmt: ## Format the code
 
 tools: ## Make sure that there is a nats-server
 	@$(PYTHON) scripts/nats_server.py
+
+fuzzer: ## Make sure that the API can be fuzzed
+	@$(PYTHON) scripts/schemathesis.py
 
 clean: ## Remove what was built and fetched; data/ stays
 	$(CARGO) clean

@@ -144,11 +144,11 @@ class Nats:
 class Gateway:
     """gw serve with some roles."""
 
-    def __init__(self, bench, nats, roles, publish="auto"):
+    def __init__(self, bench, nats, roles, publish="auto", env=None):
         self.bench = bench
         self.to, self.api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.folder = tempfile.mkdtemp(prefix="gw-", dir=bench.folder)
-        env = {"NATS_URL": nats.url, "GW_PUBLIC_ADDR": self.to, "GW_API_ADDR": self.api, "GW_DATA_DIR": self.folder}
+        env = {**(env or {}), "NATS_URL": nats.url, "GW_PUBLIC_ADDR": self.to, "GW_API_ADDR": self.api, "GW_DATA_DIR": self.folder}
         env.update(GW_GITHUB_WEBHOOK_SECRET=SECRET, GW_API_KEYS="bench-key", GW_PUBLISH=publish)
         env.update(GW_LOG_FORMAT="json", RUST_LOG="warn,nats::publish::measure=info")
         roles = [part for role in roles for part in ("--role", role)]

@@ -26,6 +26,8 @@ def show(bench, connections):
             for name, found in results["router"].items()
         ]
         table("Router catching up", ["sync, of", "deliveries", "s", "deliveries/s", "events/s", "gw MB at most", "cores", "mode"], rows)
+    if "delivery" in results:
+        show_delivery(results["delivery"])
     if "memory" in results:
         show_memory(results["memory"])
     rows = [[target["what"], target["value"], f"{'<=' if target['most'] else '>='} {target['bound']} {target['unit']}", "met" if target["met"] else "MISSED"] for target in bench.targets]
@@ -44,6 +46,17 @@ def show_edge(found, connections):
     rows = [[name, *(f"{found['ratios'][at][name]:.2f}" for at in connections)] for name in found["ratios"][1] if name != "allowed_default"]
     table("Ratios", ["connections", *connections], rows)
     print(f"  auto chose {json.dumps(found['auto'])}")
+
+
+def show_delivery(found):
+    found = {name: part for name, part in found.items() if "failed" not in part or not isinstance(part["failed"], str)}
+    rows = [[name, by["received"], round(by["seconds"], 1), by["per_second"], by["gw"]["most_mb"], cores(by)] for name, by in found.get("rate", {}).items()]
+    table("Pushes of a backlog", ["sync, to", "pushes", "s", "a second", "gw MB at most", "cores"], rows)
+    rows = [[f"1,000/s, {sync}", *latency(by["latency"]), by["latency"]["max_ms"], cores(by)] for sync, by in found.get("latency", {}).items()]
+    rows += [[f"100 endpoints, {down} down", *latency(by["latency"]), by["latency"]["max_ms"], cores(by)] for down, by in found.get("down", {}).items()]
+    table("From the post to the receiver (ms)", ["", "p50", "p99", "p99.9", "max", "cores"], rows)
+    rows = [[f"{failing} failing", by["received"], by["failed"], by["per_second"], by["idle"]["mb"], by["gw"]["most_mb"], by["nats"]["mb"], cores(by)] for failing, by in found.get("many", {}).items()]
+    table("Many endpoints", ["", "pushes", "refused", "a second", "gw MB idle", "gw MB at most", "nats MB", "cores"], rows)
 
 
 def show_memory(found):

@@ -3,7 +3,7 @@
 
     scripts/bench.py                 everything, about 20 minutes
     scripts/bench.py --quick         the same with short runs and small numbers, about 3 minutes
-    scripts/bench.py --only edge     edge, e2e, router or memory; repeat it for several
+    scripts/bench.py --only edge     edge, e2e, router, delivery or memory; repeat it for several
 
 Builds gw and gw-bench for release, starts servers and gateways of its own on free ports, and stops them. Prints tables
 and writes bench/results/<time>.json. All timings are to be read as ratios within one run: cases take turns, and what
@@ -26,13 +26,14 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent / "bench"))
 
+import delivery  # noqa: E402
 from harness import ROOT, SECRET, TARGET, Bench, Failed, Gateway, Nats, NullEdge, memory, progress  # noqa: E402
 from report import show  # noqa: E402
 
 CONNECTIONS = (1, 64, 256)
-PARTS = ("edge", "e2e", "router", "memory")
-QUICK = {"rounds": 3, "seconds": 1.5, "warmup": 0.5, "e2e": 5, "patience": 60, "backlog": 20_000, "retained": 100_000, "routes": 100_000}
-FULL = {"rounds": 5, "seconds": 4, "warmup": 1, "e2e": 20, "patience": 300, "backlog": 200_000, "retained": 1_000_000, "routes": 1_000_000}
+PARTS = ("edge", "e2e", "router", "delivery", "memory")
+QUICK = {"rounds": 3, "seconds": 1.5, "warmup": 0.5, "e2e": 5, "patience": 60, "backlog": 20_000, "pushes": 20_000, "endpoints": 500, "retained": 100_000, "routes": 100_000}
+FULL = {"rounds": 5, "seconds": 4, "warmup": 1, "e2e": 20, "patience": 300, "backlog": 200_000, "pushes": 100_000, "endpoints": 2_000, "retained": 1_000_000, "routes": 1_000_000}
 # A backlog's deliveries are of so many accounts: the router keeps order within each.
 ACCOUNTS = 1_000
 NOTES = [
@@ -283,7 +284,7 @@ def main():
     try:
         bench = Bench(QUICK if args.quick else FULL, folder)
         wanted = args.only or PARTS
-        steps = {"edge": lambda: edge(bench, args.modes), "e2e": lambda: end_to_end(bench), "router": lambda: catch_up(bench), "memory": lambda: footprints(bench)}
+        steps = {"edge": lambda: edge(bench, args.modes), "e2e": lambda: end_to_end(bench), "router": lambda: catch_up(bench), "delivery": lambda: delivery.measure(bench), "memory": lambda: footprints(bench)}
         for part in PARTS:
             if part not in wanted:
                 continue

@@ -22,6 +22,7 @@ impl NatsArgs {
             credentials: Credentials::Address,
             name: "gw-bench".into(),
             wait: true,
+            server: None,
         };
         Ok(Broker::connect(&config).await?)
     }

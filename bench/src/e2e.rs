@@ -1,4 +1,4 @@
-//! From the post to the subscriber, at a fixed rate. Open loop: a webhook counts from when it was due, so that a slow
+//! From the post to the subscriber or receiver, at a fixed rate. Open loop: a webhook counts from when it was due, so that a slow
 //! answer cannot hide by delaying the next post.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     http::Connection,
     latency::Latencies,
+    receive::Receivers,
     sample::{Sample, id, number_of},
     usage::Window,
 };
@@ -44,9 +45,50 @@ pub(crate) struct E2eArgs {
     /// Accounts that the webhooks are of; `routes` links them. The router handles those of one account in order.
     #[arg(long, default_value_t = 64)]
     accounts: usize,
+    /// Take the events as pushes, on so many ports that are printed first, and begin when a line comes on standard
+    /// input. Without it they are read from the stream.
+    #[arg(long)]
+    receivers: Option<usize>,
+    /// Pushes that each webhook leads to.
+    #[arg(long, default_value_t = 1)]
+    fan_out: usize,
     /// Processes whose use of the processors is told, `name=pid`.
     #[arg(long)]
     watch: Vec<String>,
+}
+
+/// Where the events come out.
+enum Outlet {
+    Stream(Box<Reader>),
+    Receivers(Receivers),
+}
+
+impl Outlet {
+    async fn open(args: &E2eArgs) -> Result<Self, Error> {
+        let Some(count) = args.receivers else {
+            let broker = args.nats.broker().await?;
+            let reader = Reader::open(&broker, GW_EVENT, &[subject::EVENTS.to_owned()], Start::New, false).await?;
+            return Ok(Self::Stream(Box::new(reader)));
+        };
+        let receivers = Receivers::open(count).await?;
+        receivers.announce()?;
+        tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+        Ok(Self::Receivers(receivers))
+    }
+
+    /// The delivery of the next event; none where none came in time.
+    async fn next(&mut self) -> Result<Option<String>, Error> {
+        match self {
+            Self::Stream(reader) => {
+                let message = reader.next_within(PATIENCE).await?;
+                Ok(message.map(|message| message.header(DELIVERY).unwrap_or_default().to_owned()))
+            }
+            Self::Receivers(receivers) => {
+                let push = tokio::time::timeout(PATIENCE, receivers.pushes.recv()).await.ok().flatten();
+                Ok(push.map(|push| push.delivery))
+            }
+        }
+    }
 }
 
 /// When each webhook is due.
@@ -66,8 +108,7 @@ impl Schedule {
 }
 
 pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
-    let broker = args.nats.broker().await?;
-    let mut reader = Reader::open(&broker, GW_EVENT, &[subject::EVENTS.to_owned()], Start::New, false).await?;
+    let mut outlet = Outlet::open(&args).await?;
     let mut connections = Vec::with_capacity(args.connections);
     for number in 0..args.connections {
         let sample = Sample::push(number % args.accounts.max(1))?;
@@ -90,9 +131,9 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
     }
     let mut latencies = Latencies::default();
     let mut received = 0;
-    while received < schedule.count {
-        let Some(message) = reader.next_within(PATIENCE).await? else { break };
-        let Some(number) = message.header(DELIVERY).and_then(|id| number_of(run, id)) else { continue };
+    while received < schedule.count * args.fan_out {
+        let Some(delivery) = outlet.next().await? else { break };
+        let Some(number) = number_of(run, &delivery) else { continue };
         received += 1;
         if number >= schedule.warmup {
             latencies.add(schedule.due(number).elapsed());
@@ -105,6 +146,7 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
     Ok(json!({
         "rate": args.rate,
         "posted": schedule.count,
+        "expected": schedule.count * args.fan_out,
         "received": received,
         "latency": latencies.summary(),
         "answer_latency": answers.summary(),

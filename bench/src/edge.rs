@@ -71,6 +71,7 @@ async fn stored(url: &str, publish: Publish) -> Result<(Publisher, Option<Broker
         credentials: Credentials::Address,
         name: "gw-bench edge".into(),
         wait: true,
+        server: None,
     };
     let broker = Broker::connect(&config).await?;
     let mode = match publish {

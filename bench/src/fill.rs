@@ -72,6 +72,32 @@ pub(crate) async fn deliveries(args: FillArgs) -> Result<Value, Error> {
     .await
 }
 
+/// `gw-bench events`.
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[arg(long)]
+    count: usize,
+    /// Organisations that the events are of, in turn: those of the first `routes`.
+    #[arg(long, default_value_t = 1)]
+    orgs: usize,
+    #[command(flatten)]
+    pace: Pace,
+}
+
+/// Stores events as the router would have.
+pub(crate) async fn events(args: EventsArgs) -> Result<Value, Error> {
+    let sample = Sample::push(0)?;
+    let mut ids = Ids::new(rand::random(), 0);
+    store(&args.nats, args.count, args.pace, |number| sample.event(&ids.next(), &org(number % args.orgs.max(1)))).await
+}
+
+/// The organisation of this number.
+fn org(number: usize) -> String {
+    format!("org_{number:026}")
+}
+
 /// Links one repository of each account.
 pub(crate) async fn routes(args: RoutesArgs) -> Result<Value, Error> {
     store(&args.nats, args.count, args.pace, |number| {
@@ -85,20 +111,20 @@ pub(crate) async fn routes(args: RoutesArgs) -> Result<Value, Error> {
 
 /// A link as organisations make them: some with a filter, each for a workspace.
 fn route(number: usize, account: String, target: String) -> Route {
-    let org = number / LINKS_PER_ORG;
+    let own = number / LINKS_PER_ORG;
     let filter = || ["push", "pull_request", "issues"].map(Into::into).into();
     Route {
         version: 1,
         active: true,
         link_id: format!("lnk_{number:026}"),
-        org_id: format!("org_{org:026}"),
-        connection_id: format!("con_{org:026}"),
+        org_id: org(own),
+        connection_id: format!("con_{own:026}"),
         generation: 1,
         provider: "github".into(),
         account,
         level: "resource".into(),
         target,
-        workspace_id: Some(format!("wsp_{org:026}")),
+        workspace_id: Some(format!("wsp_{own:026}")),
         events: number.is_multiple_of(4).then(filter),
     }
 }

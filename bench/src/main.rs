@@ -18,6 +18,7 @@ mod http;
 mod latency;
 mod load;
 mod raw;
+mod receive;
 mod sample;
 mod usage;
 
@@ -28,6 +29,10 @@ mod listener;
 mod request;
 
 use error::Error;
+
+/// As `gw`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures the gateway. `scripts/bench.py` is the one to run.
 #[derive(Debug, Parser)]
@@ -47,6 +52,10 @@ enum Command {
     Raw(raw::RawArgs),
     /// Post at a fixed rate, and wait for the events as a subscriber.
     E2e(e2e::E2eArgs),
+    /// Take pushes, and count them.
+    Receive(receive::ReceiveArgs),
+    /// Store events without a router.
+    Events(fill::EventsArgs),
     /// Store deliveries without an edge.
     Fill(fill::FillArgs),
     /// Put routes into the bucket.
@@ -78,6 +87,8 @@ impl Cli {
             Command::Raw(args) if args.one_thread => one_thread()?.block_on(raw::run(args)),
             Command::Raw(args) => threads()?.block_on(raw::run(args)),
             Command::E2e(args) => one_thread()?.block_on(e2e::run(args)),
+            Command::Receive(args) => one_thread()?.block_on(receive::run(args)),
+            Command::Events(args) => threads()?.block_on(fill::events(args)),
             Command::Fill(args) => threads()?.block_on(fill::deliveries(args)),
             Command::Routes(args) => threads()?.block_on(fill::routes(args)),
             Command::Drain(args) => one_thread()?.block_on(drain::run(args)),

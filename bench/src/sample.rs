@@ -7,14 +7,17 @@ use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use schemas::{
     Delivery, Origin, Provider,
-    header::{BODY_SHA256, DELIVERY},
+    event::{self, Event},
+    event_type::TypeKey,
+    header::{BODY_SHA256, DELIVERY, Headers},
+    instant,
     provider::{self, Received},
     subject,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::error::Error;
+use crate::{batch::Item, error::Error};
 
 /// Bytes of the body.
 pub(crate) const BYTES: usize = 7 * 1024;
@@ -137,6 +140,37 @@ impl Sample {
         Ok(([head.as_bytes(), &self.body].concat(), id_at))
     }
 
+    /// The event that the router makes of the webhook under this id, for an organisation.
+    pub(crate) fn event(&self, delivery: &str, org: &str) -> Result<Item, Error> {
+        let key = TypeKey::new(EVENT, None);
+        let id = event::id(PROVIDER, delivery, org, None);
+        let event = Event {
+            delivery_id: delivery.to_owned(),
+            connection_id: "con_1".to_owned(),
+            connection_ids: vec!["con_1".to_owned()],
+            org_id: org.to_owned(),
+            provider: PROVIDER.to_owned(),
+            event_type: EVENT.to_owned(),
+            kind: key.of(PROVIDER),
+            sequence: 1,
+            received_at: RECEIVED_AT,
+            occurred_at: instant::rfc3339(RECEIVED_AT),
+            correlation_id: Some(CORRELATION.to_owned()),
+            origin: Origin::Live.to_string(),
+            replay_of: None,
+            workspaces: Vec::new(),
+            significance: 30,
+            event: None,
+            payload: Some(serde_json::from_slice(&self.body)?),
+            payload_ref: None,
+        };
+        let mut headers = map_of(event.headers(&id, self.delivery.account.as_deref()))?;
+        headers.insert(header::NATS_MESSAGE_ID, id.as_str());
+        headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0));
+        let subject = subject::event(Origin::Live, org, PROVIDER, &key, &id);
+        Ok(Item { subject, headers, body: serde_json::to_vec(&event)?.into() })
+    }
+
     /// The message that the gateway makes of the webhook: what a bare client publishes.
     pub(crate) fn message(&self) -> Result<Message, Error> {
         let headers = header_map(&self.delivery)?;
@@ -167,14 +201,19 @@ impl Message {
 
 /// All headers that the gateway's publisher sends with a delivery.
 fn header_map(delivery: &Delivery) -> Result<HeaderMap, Error> {
-    let mut map = HeaderMap::new();
-    for (name, value) in delivery.headers() {
-        let name: HeaderName = name.parse().map_err(|_| Error::Wrong(format!("{name} is no header")))?;
-        map.append(name, value.parse::<HeaderValue>().map_err(Error::client)?);
-    }
+    let mut map = map_of(delivery.headers())?;
     map.insert(header::NATS_MESSAGE_ID, delivery.message_id());
     map.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(0));
     debug_assert!(map.get(BODY_SHA256).is_some());
+    Ok(map)
+}
+
+fn map_of(headers: Headers) -> Result<HeaderMap, Error> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let name: HeaderName = name.parse().map_err(|_| Error::Wrong(format!("{name} is no header")))?;
+        map.append(name, value.parse::<HeaderValue>().map_err(Error::client)?);
+    }
     Ok(map)
 }
 

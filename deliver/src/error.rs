@@ -40,6 +40,27 @@ pub enum Error {
     /// Parameters of the query are wrong.
     #[error("parameters are wrong: {0}")]
     InvalidQuery(Faults),
+    /// What a reader should read next is not held any more.
+    #[error("events before {first} have expired")]
+    Expired {
+        /// The first sequence that is held.
+        first: u64,
+    },
+    /// A reader comes back from a place that the stream never had.
+    #[error("the stream ends at {last}")]
+    Unknown {
+        /// The last sequence that is held.
+        last: u64,
+    },
+    /// A key has as many streams open as it may.
+    #[error("{most} streams are open")]
+    TooManyStreams {
+        /// How many it may have.
+        most: usize,
+    },
+    /// As many streams are open as this process serves.
+    #[error("all streams are taken")]
+    Crowded,
     /// The database failed, or holds what nothing may write.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -81,6 +102,16 @@ impl Error {
             Self::InvalidQuery(faults) => {
                 faults.errors_of(Problem::new(400, "invalid_query", "Parameters of the query are wrong"))
             }
+            Self::Expired { first } => Problem::new(410, "events_expired", "What comes next has expired")
+                .detail("Begin anew with from=first, or with from=now, and read what was missed by another way.")
+                .with("firstSequence", *first),
+            Self::Unknown { last } => Problem::new(410, "place_unknown", "The stream has no such place")
+                .detail("It was made anew. Begin with from=first.")
+                .with("lastSequence", *last),
+            Self::TooManyStreams { most } => {
+                Problem::new(429, "too_many_streams", "The key has too many streams open").with("most", *most)
+            }
+            Self::Crowded => Problem::new(503, "no_room", "Too many streams are open"),
             Self::Store(error) if error.is_passing() => {
                 Problem::new(503, "store_unavailable", "The database does not answer")
             }

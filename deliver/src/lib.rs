@@ -1,8 +1,8 @@
 //! Events on to HTTP endpoints.
 //!
 //! `endpoint` keeps what organisations want pushed where; `push` does it: a durable consumer of `GW_EVENT` an
-//! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step. `replay` sends again, and `letter` keeps
-//! what will not succeed by itself.
+//! endpoint, a timer in `GW_RETRY` a failure, a message in `GW_ATTEMPT` a step. `feed` lets readers come instead:
+//! server-sent events. `replay` sends again, and `letter` keeps what will not succeed by itself.
 
 use std::sync::Arc;
 
@@ -14,9 +14,11 @@ use schemas::{
 };
 use store::Db;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 pub mod endpoint;
 mod error;
+mod feed;
 mod letter;
 mod metrics;
 pub mod push;
@@ -25,6 +27,7 @@ mod request;
 
 use endpoint::Endpoints;
 pub use error::Error;
+use feed::Feed;
 use metrics::Metrics;
 
 /// What the service needs of the rest.
@@ -66,6 +69,7 @@ struct Inner {
     endpoints: Endpoints,
     client: push::Client,
     pushes: push::Metrics,
+    feed: Feed,
     metrics: Metrics,
 }
 
@@ -75,12 +79,13 @@ impl Deliver {
         let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
         let client = push::Client::system(deps.reach.clone())?;
         let (pushes, metrics) = (push::Metrics::new(registry), Metrics::new(registry));
-        Ok(Self(Arc::new(Inner { deps, endpoints, client, pushes, metrics })))
+        let feed = Feed::new(deps.broker.clone(), deps.clock.clone());
+        Ok(Self(Arc::new(Inner { deps, endpoints, client, pushes, feed, metrics })))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let Inner { deps, endpoints, client, pushes, metrics } = &*self.0;
+        let Inner { deps, endpoints, client, pushes, feed, metrics } = &*self.0;
         let known = endpoints.watch();
         let keeper = endpoint::Keeper::new(endpoints.clone(), deps.sealer.clone());
         let directory = keeper.run(stop.clone());
@@ -88,15 +93,16 @@ impl Deliver {
         let commands = replay::commands(deps.clone(), stop.clone());
         let redeliver = replay::run(deps.clone(), known, metrics.redelivered.clone(), stop.clone());
         let advisories = letter::advisories(deps.clone(), stop.clone());
-        let letters = letter::count(deps.broker.clone(), metrics.letters.clone(), stop);
-        tokio::join!(directory, push, commands, redeliver, advisories, letters);
+        let letters = letter::count(deps.broker.clone(), metrics.letters.clone(), stop.clone());
+        tokio::join!(directory, push, commands, redeliver, advisories, letters, feed.run(stop));
     }
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
-pub fn api(deliver: &Deliver) -> axum::Router {
-    let Inner { deps, endpoints, .. } = &*deliver.0;
-    endpoint::api(endpoints.clone(), deps.clone())
-        .merge(replay::api(endpoints.clone(), deps.clone()))
-        .merge(letter::api(endpoints.clone(), deps.clone()))
+pub fn api(deliver: &Deliver) -> OpenApiRouter {
+    let Inner { deps, endpoints, feed, .. } = &*deliver.0;
+    OpenApiRouter::from(endpoint::api(endpoints.clone(), deps.clone()))
+        .merge(replay::api(endpoints.clone(), deps.clone()).into())
+        .merge(letter::api(endpoints.clone(), deps.clone()).into())
+        .merge(feed::api(feed.clone()))
 }

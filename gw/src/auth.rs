@@ -48,7 +48,7 @@ pub(crate) async fn check(State(keys): State<Keys>, mut request: Request, next: 
             return problem(&Problem::new(400, "invalid_header", "A header is wrong").detail(detail));
         }
     };
-    request.extensions_mut().insert(Caller { org });
+    request.extensions_mut().insert(Caller { org, key: String::new() });
     next.run(request).await
 }
 

@@ -16,14 +16,14 @@ pub(crate) async fn connect(args: &BrokerArgs, data_dir: &Path, name: &str) -> R
     let given = args.nats_url.as_ref().map(|url| url.expose().to_owned());
     let url = given.or_else(|| dev.get("NATS_URL").map(str::to_owned)).or_else(|| child::recorded_url(data_dir));
     let url = url.ok_or_else(|| Error::NoBroker { data_dir: data_dir.to_owned() })?;
-    Broker::connect(&config(args, url, name, false)).await.map_err(|error| match error {
+    Broker::connect(&config(args, url, name)).await.map_err(|error| match error {
         nats::Error::Connect { .. } => Error::BrokerAway(error),
         other => Error::Broker(other),
     })
 }
 
-/// The connection's settings.
-pub(crate) fn config(args: &BrokerArgs, url: String, name: &str, wait: bool) -> nats::Config {
+/// A command's connection.
+pub(crate) fn config(args: &BrokerArgs, url: String, name: &str) -> nats::Config {
     let credentials = args.nats_creds.clone().map_or(Credentials::Address, Credentials::File);
-    nats::Config { url, credentials, name: name.to_owned(), wait }
+    nats::Config { url, credentials, name: name.to_owned(), wait: false, server: None }
 }

@@ -112,6 +112,11 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.record.port)
     }
 
+    /// The name it answers with, the same after each start.
+    pub(crate) fn name(&self) -> &str {
+        &self.record.name
+    }
+
     /// Starts it again whenever it ends, until told to stop.
     pub(crate) async fn watch(mut self, stop: CancellationToken) -> Self {
         let mut pause = PAUSE_MIN;

@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DlqArgs, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs, RoutesArgs, SendArgs, ServeArgs,
-    StatusArgs, TailArgs, TopologyArgs,
+    self, DlqArgs, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs,
+    ServeArgs, StatusArgs, TailArgs, TopologyArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -58,6 +58,8 @@ pub(crate) enum Command {
     Replay(ReplayArgs),
     /// Look at dead letters, send them back, or drop them.
     Dlq(DlqArgs),
+    /// Describe the messages (JSON Schema) or the subjects (AsyncAPI) for programs that read them.
+    Schema(SchemaArgs),
     /// Print shell completions.
     Completions {
         /// For which shell.

@@ -12,8 +12,8 @@ mod providers;
 mod work;
 
 pub(crate) use commands::{
-    ApiArgs, DoctorArgs, LinkAction, LinkArgs, MigrateArgs, RoutesAction, RoutesArgs, SendArgs, StatusArgs, TailArgs,
-    TopologyAction, TopologyArgs,
+    ApiArgs, DoctorArgs, LinkAction, LinkArgs, MigrateArgs, RoutesAction, RoutesArgs, SchemaArgs, SchemaOf, SendArgs,
+    StatusArgs, TailArgs, TopologyAction, TopologyArgs,
 };
 pub(crate) use dev_env::DevEnv;
 pub(crate) use parse::duration;

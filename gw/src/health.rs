@@ -3,11 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use nats::{Broker, topology};
 use prometheus_client::{
@@ -16,10 +15,12 @@ use prometheus_client::{
     registry::Registry,
 };
 use schemas::ambient::Clock;
-use serde_json::json;
+use serde::Serialize;
 use sqlx::AnyPool;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 const PROBE: Duration = Duration::from_secs(2);
 
@@ -65,31 +66,72 @@ impl Metrics {
     }
 }
 
-pub(crate) fn routes(health: Health) -> Router {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+pub(crate) fn routes(health: Health) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(metrics))
         .with_state(Arc::new(health))
 }
 
+/// What `/healthz` says.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Alive {
+    /// `ok`.
+    status: &'static str,
+    /// The version that runs.
+    version: &'static str,
+    /// This start of this process.
+    instance: String,
+    /// How long ago it was.
+    instance_uptime_seconds: u64,
+}
+
+/// What `/readyz` says.
+#[derive(Serialize, ToSchema)]
+struct Readiness {
+    /// `ready` or `unready`.
+    status: &'static str,
+    /// What is in the way.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<String>,
+}
+
 /// Whether the process lives.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = 200, description = "It lives", body = Alive)))]
 async fn healthz(State(health): State<Arc<Health>>) -> Response {
-    let uptime = health.begun.elapsed().as_secs();
-    let version = env!("CARGO_PKG_VERSION");
-    Json(json!({ "status": "ok", "version": version, "instance": health.instance, "instanceUptimeSeconds": uptime }))
-        .into_response()
+    Json(Alive {
+        status: "ok",
+        version: env!("CARGO_PKG_VERSION"),
+        instance: health.instance.clone(),
+        instance_uptime_seconds: health.begun.elapsed().as_secs(),
+    })
+    .into_response()
 }
 
 /// Whether it can do its work, and what is in the way.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    responses((status = 200, description = "It can", body = Readiness), (status = 503, description = "It cannot", body = Readiness))
+)]
 async fn readyz(State(health): State<Arc<Health>>) -> Response {
     let reasons = health.reasons().await;
     if reasons.is_empty() {
-        return Json(json!({ "status": "ready" })).into_response();
+        return Json(Readiness { status: "ready", reasons }).into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "unready", "reasons": reasons }))).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, Json(Readiness { status: "unready", reasons })).into_response()
 }
 
+/// Prometheus metrics.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String))
+)]
 async fn metrics(State(health): State<Arc<Health>>) -> Response {
     health.read_consumers().await;
     let mut text = String::new();

@@ -54,6 +54,7 @@ struct Rebuilt {
     connections: u64,
     routes: u64,
     removed: u64,
+    impossible: u64,
 }
 
 /// What is to be linked.
@@ -85,8 +86,12 @@ pub(crate) async fn routes(args: RoutesArgs) -> Result<(), Error> {
     let api = ApiClient::new(&args.api)?;
     match args.action {
         RoutesAction::Rebuild => {
-            let Rebuilt { connections, routes, removed } = api.post("/routes/rebuild", &json!({})).await?;
-            output::line(format!("rebuilt {routes} routes of {connections} connections; {removed} removed"))
+            let Rebuilt { connections, routes, removed, impossible } = api.post("/routes/rebuild", &json!({})).await?;
+            let left = match impossible {
+                0 => String::new(),
+                _ => format!("; {impossible} impossible rows left out, the gateway's log names them"),
+            };
+            output::line(format!("rebuilt {routes} routes of {connections} connections; {removed} removed{left}"))
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::{fs, process::ExitCode};
 
-use axum::{Router, middleware};
+use axum::middleware;
 use nats::{Broker, topology};
 use schemas::ambient::Random;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     auth, broker,
@@ -18,7 +19,7 @@ use crate::{
     health,
     lifecycle::{Signals, Tasks},
     listener::Listener,
-    request, telemetry,
+    openapi, request, telemetry,
 };
 
 mod parts;
@@ -44,14 +45,14 @@ pub(crate) async fn run(mut args: ServeArgs, log: LogArgs) -> Result<ExitCode, E
     let listeners = Listeners::bind(&args).await?;
     if !own_server {
         let url = args.broker.nats_url.as_ref().map(|url| url.expose().to_owned()).unwrap_or_default();
-        return Ok(code(&gateway(&args, listeners, url, false, dev, &mut signals).await?));
+        return Ok(code(&gateway(&args, listeners, url, None, dev, &mut signals).await?));
     }
     let binary = child::find_binary(args.nats_server.as_deref(), config::search_path().as_deref())?;
     let server = Server::start(binary, &args.data.data_dir).await?;
-    let url = server.url();
+    let (url, name) = (server.url(), server.name().to_owned());
     let watched = CancellationToken::new();
     let watch = tokio::spawn(server.watch(watched.clone()));
-    let end = gateway(&args, listeners, url, true, dev, &mut signals).await;
+    let end = gateway(&args, listeners, url, Some(name), dev, &mut signals).await;
     watched.cancel();
     match (watch.await, &end) {
         (Ok(server), Ok(End::AtOnce)) => server.abandon(),
@@ -117,19 +118,21 @@ impl Listeners {
     }
 }
 
-/// Connects, serves, and stops: intake first, then what is in hand, then the connection.
+/// Connects, to our own server where it has a name, serves, and stops: intake first, then what is in hand, then the connection.
 async fn gateway(
     args: &ServeArgs,
     listeners: Listeners,
     url: String,
-    own_server: bool,
+    server: Option<String>,
     dev: Option<Dev>,
     signals: &mut Signals,
 ) -> Result<End, Error> {
     let mut intake = Tasks::new();
     let mut work = Tasks::new();
+    let own_server = server.is_some();
+    let config = nats::Config { wait: true, server, ..broker::config(&args.broker, url.clone(), "gangway") };
     let starting = async {
-        let broker = Broker::connect(&broker::config(&args.broker, url.clone(), "gangway", true)).await?;
+        let broker = Broker::connect(&config).await?;
         let checked = bring_topology(args, &broker, own_server).await?;
         let parts = Parts::start(args, &broker, checked.is_none(), &mut work).await?;
         Ok::<_, Error>((broker, checked, parts))
@@ -202,7 +205,7 @@ fn listen(
 ) {
     let random = Random::new(rand::random);
     let keys = auth::Keys::new(&args.api_keys);
-    let mut api = Router::new();
+    let mut api = OpenApiRouter::new();
     if let Some(ingest) = &parts.ingest {
         api = api.merge(ingest.api());
     }
@@ -212,9 +215,11 @@ fn listen(
     if let Some(vault) = &parts.vault {
         api = api.merge(vault::api(vault.clone()));
     }
-    let api = api.layer(middleware::from_fn_with_state(keys, auth::check));
     let health = health::routes(parts.health(checked, intake.stop()));
-    let api = request::wrap(api.merge(health), "api", &random);
+    // What health says needs no key.
+    let (api, description) =
+        api.layer(middleware::from_fn_with_state(keys, auth::check)).merge(health).split_for_parts();
+    let api = request::wrap(api.merge(openapi::route(description)), "api", &random);
     // It stays up until the work is done, so that a stop can be watched.
     work.spawn("the API listener", listeners.api.serve(api, work.stop()));
     if let (Some(ingest), Some(public)) = (&parts.ingest, listeners.public) {

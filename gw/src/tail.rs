@@ -10,7 +10,7 @@ use schemas::{event::Event, instant, provider, subject};
 
 use crate::{
     broker,
-    config::{TailArgs, duration},
+    config::TailArgs,
     error::{Error, chain},
     lifecycle::Signals,
     output::{self, Style},
@@ -48,8 +48,7 @@ pub(crate) async fn run(args: TailArgs) -> Result<(), Error> {
 
 /// `15m` before now, or a point in time.
 fn moment(text: &str, now: i64) -> Result<i64, Error> {
-    let ago = duration(text).ok().and_then(|ago| i64::try_from(ago.as_millis()).ok());
-    ago.map(|ago| now - ago).or_else(|| instant::parse(text)).ok_or_else(|| {
+    instant::moment(text, now).ok_or_else(|| {
         Error::Usage(format!("--since {text:?} is neither a duration, 15m or 2h, nor a time, 2026-01-31T12:00:00Z"))
     })
 }

@@ -17,9 +17,10 @@ use schemas::{
     provider::Received,
     subject,
 };
-use serde_json::json;
+use serde::Serialize;
 use tokio::time::Instant;
 use tracing::Span;
+use utoipa::ToSchema;
 
 use crate::{
     Configured, Ingest, Inner,
@@ -30,6 +31,24 @@ use crate::{
 
 /// Larger bodies are verified off the runtime's threads.
 const SMALL: usize = 256 * 1024;
+
+/// The answer to a delivery that is stored.
+#[derive(Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub(crate) enum Answer<'a> {
+    /// Stored now.
+    Accepted {
+        /// The delivery.
+        delivery_id: &'a str,
+    },
+    /// Stored before.
+    Duplicate {
+        /// The delivery.
+        delivery_id: &'a str,
+        /// Its place in `GW_WEBHOOK`.
+        sequence: u64,
+    },
+}
 
 pub(crate) async fn webhook(
     State(ingest): State<Ingest>,
@@ -154,12 +173,12 @@ impl Inner {
             Stored::New { .. } => {
                 Span::current().record("outcome", "accepted");
                 self.metrics.accepted(provider, begun.elapsed().as_secs_f64());
-                Json(json!({ "status": "accepted", "deliveryId": delivery })).into_response()
+                Json(Answer::Accepted { delivery_id: delivery }).into_response()
             }
             Stored::Duplicate { sequence } => {
                 Span::current().record("outcome", "duplicate");
                 self.metrics.duplicate(provider);
-                Json(json!({ "status": "duplicate", "deliveryId": delivery, "sequence": sequence })).into_response()
+                Json(Answer::Duplicate { delivery_id: delivery, sequence }).into_response()
             }
         }
     }

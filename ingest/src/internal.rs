@@ -14,8 +14,10 @@ use schemas::{
     Bound, Delivery, Origin, Provider,
     caller::{Caller, RequestIds},
     delivery::{bounded, named},
-    header, instant, provider,
-    provider::Received,
+    header, instant,
+    problem::{Problem, Refusal},
+    provider,
+    provider::{ProviderId, Received},
     route::{ConnectionState, Status},
     token::key_segment,
 };
@@ -23,28 +25,44 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
-use crate::{Ingest, Inner, body, error::Error};
+use crate::{Ingest, Inner, body, error::Error, http::Answer};
 
 type Fields = Vec<(&'static str, String)>;
 
 /// The body as it comes, each member of any type.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = InternalDelivery)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Form<'a> {
+    /// The connection it belongs to.
     #[serde(default)]
+    #[schema(value_type = String, required)]
     connection_id: Value,
+    /// The connection's organisation.
     #[serde(default)]
+    #[schema(value_type = String, required)]
     org_id: Value,
+    /// Unique for the provider.
     #[serde(default)]
+    #[schema(value_type = String, required)]
     delivery_id: Value,
+    /// As the provider names it.
     #[serde(default)]
+    #[schema(value_type = String, required)]
     event_type: Value,
+    /// What it is about; without it what the payload names.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     resource_id: Value,
+    /// The provider's JSON.
     #[serde(borrow)]
+    #[schema(value_type = Object, required)]
     payload: Option<&'a RawValue>,
+    /// Milliseconds since the epoch.
     #[serde(default)]
+    #[schema(value_type = i64, required)]
     received_at: Value,
 }
 
@@ -58,6 +76,15 @@ pub(crate) struct Internal {
     received_at: i64,
 }
 
+/// Hands in a delivery of a service of ours, for a connection.
+#[utoipa::path(
+    post,
+    path = "/deliveries/{provider}",
+    tag = "deliveries",
+    params(("provider" = ProviderId, Path, description = "The provider's id")),
+    request_body = Form<'_>,
+    responses((status = 200, description = "It is stored", body = Answer<'_>), (status = 408, description = "The body came too slowly", body = Problem, content_type = "application/problem+json"), Refusal)
+)]
 pub(crate) async fn delivery(
     State(ingest): State<Ingest>,
     name: Result<Path<String>, PathRejection>,

@@ -11,6 +11,7 @@ use nats::{Broker, Bucket, Payloads, Publisher};
 use prometheus_client::registry::Registry;
 use schemas::{ambient::Clock, provider::Provider, route, secret::Secret};
 use tokio::sync::Semaphore;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 mod body;
 mod error;
@@ -113,9 +114,9 @@ impl Ingest {
     }
 
     /// The routes of the API listener.
-    pub fn api(&self) -> Router {
-        Router::new()
-            .route("/deliveries/{provider}", post(internal::delivery))
+    pub fn api(&self) -> OpenApiRouter {
+        OpenApiRouter::new()
+            .routes(routes!(internal::delivery))
             .route("/webhooks/{provider}", post(internal::delivery))
             .with_state(self.clone())
     }

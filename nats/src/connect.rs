@@ -2,14 +2,17 @@
 
 use std::{
     path::PathBuf,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use async_nats::{Client, ConnectOptions, Event, Message, Request, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event, Message, Request, ServerAddr, connection::State};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::error::{ApiError, Error};
 
@@ -29,6 +32,8 @@ pub struct Config {
     pub name: String,
     /// Whether the first connection may wait for the server.
     pub wait: bool,
+    /// The server's name, where another one may take its place: a connection to that one does not count.
+    pub server: Option<String>,
 }
 
 /// How to log in.
@@ -54,7 +59,8 @@ impl Broker {
         let addresses = addresses(&config.url)?;
         let url = without_credentials(&addresses);
         let (state, connected) = watch::channel(false);
-        let leaving = AtomicBool::new(false);
+        let link = Arc::new(Link::new(state, config.server.clone()));
+        let noting = link.clone();
         let mut options = ConnectOptions::new()
             .name(&config.name)
             .custom_inbox_prefix(inbox(&addresses))
@@ -63,8 +69,8 @@ impl Broker {
             .ping_interval(Duration::from_secs(20))
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
-                note(&event, &state, &leaving);
-                std::future::ready(())
+                let link = noting.clone();
+                async move { link.note(&event).await }
             });
         if let Some((user, password)) = login(&addresses) {
             options = options.user_and_password(user, password);
@@ -79,6 +85,7 @@ impl Broker {
             options = options.retry_on_initial_connect();
         }
         let client = options.connect(addresses).await.map_err(|source| Error::Connect { url: url.clone(), source })?;
+        link.watch(&client).await;
         let broker = Self { client, connected };
         broker.connected().await;
         broker.check_version()?;
@@ -193,21 +200,77 @@ fn reconnect_delay(attempt: usize) -> Duration {
     Duration::from_millis(rand::random_range(ceiling / 2..=ceiling))
 }
 
-fn note(event: &Event, state: &watch::Sender<bool>, leaving: &AtomicBool) {
-    match event {
-        Event::Connected => {
-            state.send_replace(true);
+/// What is known of the connection.
+struct Link {
+    state: watch::Sender<bool>,
+    leaving: AtomicBool,
+    /// The only server that counts.
+    server: Option<String>,
+    /// To ask who the server is, where that matters.
+    client: OnceLock<Client>,
+    /// Whether a stranger was the last to answer.
+    stranger: AtomicBool,
+}
+
+impl Link {
+    fn new(state: watch::Sender<bool>, server: Option<String>) -> Self {
+        Self {
+            state,
+            leaving: AtomicBool::new(false),
+            server,
+            client: OnceLock::new(),
+            stranger: AtomicBool::new(false),
+        }
+    }
+
+    /// Looks at the server from now on, where only one counts. The first connection may stand already.
+    async fn watch(&self, client: &Client) {
+        if self.server.is_some()
+            && self.client.set(client.clone()).is_ok()
+            && client.connection_state() == State::Connected
+        {
+            self.up().await;
+        }
+    }
+
+    async fn up(&self) {
+        if self.is_ours().await {
+            self.state.send_replace(true);
             debug!("nats.up");
         }
-        Event::Disconnected | Event::Closed => {
-            if state.send_replace(false) && !leaving.load(Ordering::Relaxed) {
-                warn!("nats.disconnected");
-            }
+    }
+
+    async fn is_ours(&self) -> bool {
+        let Some(wanted) = &self.server else { return true };
+        let Some(client) = self.client.get() else { return false };
+        // A client says that it is connected before it knows to whom; what it is asked then comes after both.
+        if client.flush().await.is_err() {
+            return false;
         }
-        Event::ServerError(error) => warn!(%error, "nats.server_error"),
-        Event::ClientError(error) => debug!(%error, "nats.client_error"),
-        Event::SlowConsumer(id) => warn!(id, "nats.slow_consumer"),
-        Event::LameDuckMode => info!("nats.lame_duck"),
-        Event::Draining => leaving.store(true, Ordering::Relaxed),
+        let found = client.server_info().server_name;
+        let ours = found == *wanted;
+        if !self.stranger.swap(!ours, Ordering::Relaxed) && !ours {
+            error!(
+                found,
+                wanted, "nats.stranger: another nats-server has the port of ours: stop it, or name it in NATS_URL"
+            );
+        }
+        ours
+    }
+
+    async fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => self.up().await,
+            Event::Disconnected | Event::Closed => {
+                if self.state.send_replace(false) && !self.leaving.load(Ordering::Relaxed) {
+                    warn!("nats.disconnected");
+                }
+            }
+            Event::ServerError(error) => warn!(%error, "nats.server_error"),
+            Event::ClientError(error) => debug!(%error, "nats.client_error"),
+            Event::SlowConsumer(id) => warn!(id, "nats.slow_consumer"),
+            Event::LameDuckMode => info!("nats.lame_duck"),
+            Event::Draining => self.leaving.store(true, Ordering::Relaxed),
+        }
     }
 }

@@ -14,7 +14,7 @@ use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connect::Broker, message::Message};
+use crate::{connect::Broker, message::Message, publish::PublishError};
 
 mod dead;
 mod lanes;
@@ -54,6 +54,15 @@ pub trait Handler: Send + Sync + 'static {
     /// One verdict for each message. After a [`Verdict::Retry`] the message and all behind it come again;
     /// `attempt` says how often the first of them was retried before.
     fn handle(&self, messages: Arc<[Message]>, attempt: u32) -> impl Future<Output = Vec<Verdict>> + Send;
+
+    /// Called before a message becomes a dead letter, whoever gave it up. Where it fails, both are tried again.
+    fn dying(
+        &self,
+        _message: &Message,
+        _reason: &'static str,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// Which consumer, and how much at once.
@@ -75,10 +84,16 @@ pub struct Consumer {
     pub recreate: bool,
 }
 
+/// Bytes of messages that live traffic holds at once.
+const BYTES: usize = 256 << 20;
+/// Bytes of one pull at most, so that many large bodies do not come at once.
+const PULL: usize = 32 << 20;
+
 /// Room for messages, shared by live traffic and history. History gets what live traffic leaves.
 #[derive(Clone, Debug)]
 pub struct Slots {
     own: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     total: usize,
     held: Arc<AtomicUsize>,
     /// The lane that goes first.
@@ -89,55 +104,72 @@ impl Slots {
     /// Room for live traffic.
     #[must_use]
     pub fn live(total: usize) -> Self {
-        Self { own: Arc::new(Semaphore::new(total)), total, held: Arc::default(), ahead: None }
+        Self::new(total, BYTES, None)
     }
 
     /// What these leave free: half the room, and only while little of theirs is in use.
     #[must_use]
     pub fn behind(&self) -> Self {
         let total = (self.total / 2).max(1);
-        Self { own: Arc::new(Semaphore::new(total)), total, held: Arc::default(), ahead: Some(self.held.clone()) }
+        Self::new(total, BYTES / 2, Some(self.held.clone()))
     }
 
-    /// Waits for room and takes as much as there is, a quarter of all at least.
-    async fn take(&self) -> Vec<Slot> {
+    fn new(total: usize, bytes: usize, ahead: Option<Arc<AtomicUsize>>) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self { own: semaphore(total), bytes: semaphore(bytes), total, held: Arc::default(), ahead }
+    }
+
+    /// Waits for room and takes as much as there is, a quarter of all slots at least, and the bytes of one pull.
+    async fn take(&self) -> Room {
         while self.ahead.as_ref().is_some_and(|ahead| ahead.load(Ordering::Relaxed) > self.total / 4) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let least = (self.total / 4).max(1);
-        let Ok(mut permits) = self.own.clone().acquire_many_owned(least as u32).await else { return Vec::new() };
-        if let Ok(more) = self.own.clone().try_acquire_many_owned(self.own.available_permits() as u32) {
-            permits.merge(more);
+        // Nobody closes them.
+        let mut slots = self.own.clone().acquire_many_owned(least as u32).await.ok();
+        let bytes = self.bytes.clone().acquire_many_owned(PULL as u32).await.ok();
+        let more = self.own.clone().try_acquire_many_owned(self.own.available_permits() as u32);
+        if let (Some(slots), Ok(more)) = (&mut slots, more) {
+            slots.merge(more);
         }
-        let mut slots = Vec::with_capacity(permits.num_permits());
-        while let Some(permit) = permits.split(1) {
-            slots.push(Slot { _permit: permit, held: None });
-        }
-        slots
+        Room { slots, bytes }
+    }
+}
+
+/// Room for the messages of one pull; what they do not need is given back with it.
+#[derive(Debug)]
+struct Room {
+    slots: Option<OwnedSemaphorePermit>,
+    bytes: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// For how many messages.
+    fn slots(&self) -> usize {
+        self.slots.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
+
+    /// Takes a message's part of it.
+    fn fill(&mut self, slots: &Slots, size: usize) -> Option<Slot> {
+        let slot = self.slots.as_mut()?.split(1)?;
+        let bytes = self.bytes.as_mut()?;
+        let bytes = bytes.split(size.min(bytes.num_permits()))?;
+        slots.held.fetch_add(1, Ordering::Relaxed);
+        Some(Slot { _slot: slot, _bytes: bytes, held: slots.held.clone() })
     }
 }
 
 /// Room for one message.
 #[derive(Debug)]
 struct Slot {
-    _permit: OwnedSemaphorePermit,
-    held: Option<Arc<AtomicUsize>>,
-}
-
-impl Slot {
-    /// The slot holds a message from now on.
-    fn fill(mut self, slots: &Slots) -> Self {
-        slots.held.fetch_add(1, Ordering::Relaxed);
-        self.held = Some(slots.held.clone());
-        self
-    }
+    _slot: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+    held: Arc<AtomicUsize>,
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if let Some(held) = &self.held {
-            held.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -151,4 +183,31 @@ pub async fn run(consumer: Consumer, handler: Arc<impl Handler>, stop: Cancellat
     let pulling = pull::run(consumer.clone(), sender, stop.clone(), ready);
     let handling = lanes::run(consumer, handler, messages, stop);
     tokio::join!(pulling, handling);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_bounded_in_messages_and_in_bytes_and_comes_back() {
+        let slots = Slots::live(100);
+        let mut held = Vec::new();
+        for _ in 0..BYTES / PULL {
+            let mut room = slots.take().await;
+            held.push(room.fill(&slots, PULL).expect("there is room"));
+        }
+        let full = tokio::time::timeout(Duration::from_millis(20), slots.take()).await;
+        assert!(full.is_err(), "few messages, but many bytes");
+        held.pop();
+        let mut room = slots.take().await;
+        assert_eq!(room.slots(), 100 - held.len());
+        while let Some(slot) = room.fill(&slots, 1) {
+            held.push(slot);
+        }
+        assert_eq!((held.len(), slots.held.load(Ordering::Relaxed)), (100, 100));
+        drop((held, room));
+        assert_eq!(slots.own.available_permits(), 100);
+        assert_eq!((slots.bytes.available_permits(), slots.held.load(Ordering::Relaxed)), (BYTES, 0));
+    }
 }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::Deserialize;
 
+/// Why something failed, whatever type it has.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A failed request to the broker.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -88,7 +91,7 @@ pub enum Error {
         name: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
     /// A reader or consumer of a stream failed.
     #[error("cannot read stream {stream}")]
@@ -97,7 +100,7 @@ pub enum Error {
         stream: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
     /// A stream or consumer could not be brought to what is wanted.
     #[error("cannot make stream {stream} as it should be")]
@@ -106,7 +109,7 @@ pub enum Error {
         stream: String,
         /// Why.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Cause,
     },
     /// A stream would keep less than it does.
     #[error(
@@ -226,5 +229,15 @@ impl Error {
             Self::Refused { code, .. } => Some(*code),
             _ => None,
         }
+    }
+
+    /// A stream could not be read.
+    pub(crate) fn reading(stream: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Read { stream: stream.into(), source: source.into() }
+    }
+
+    /// A stream or consumer could not be brought to what is wanted.
+    pub(crate) fn applying(stream: impl Into<String>, source: impl Into<Cause>) -> Self {
+        Self::Apply { stream: stream.into(), source: source.into() }
     }
 }

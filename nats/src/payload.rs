@@ -97,7 +97,7 @@ impl Payloads {
             jetstream::new(self.broker.client.clone())
                 .get_object_store(GW_PAYLOAD)
                 .await
-                .map_err(|error| Error::Read { stream: format!("OBJ_{GW_PAYLOAD}"), source: Box::new(error) })
+                .map_err(|error| Error::reading(format!("OBJ_{GW_PAYLOAD}"), error))
         };
         self.store.get_or_try_init(open).await
     }

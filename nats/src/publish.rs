@@ -1,7 +1,7 @@
 //! Storing messages. A publish has three outcomes: stored, duplicate, or unknown, and an unknown one is tried
 //! again with the same id until the caller's deadline.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use async_nats::RequestErrorKind;
 use tokio::{sync::mpsc, time::Instant};
@@ -13,8 +13,10 @@ mod ack;
 pub(crate) mod batch;
 mod group;
 mod measure;
+mod pipeline;
 
 use group::Group;
+use pipeline::Pipeline;
 
 /// How long one try waits for the broker.
 const TRY: Duration = Duration::from_secs(2);
@@ -146,19 +148,31 @@ pub struct Publisher {
 enum Way {
     Broker {
         broker: Broker,
-        /// How single messages go.
-        mode: Mode,
         group: mpsc::Sender<group::Unit>,
+        /// Where single messages do not go with the group.
+        pipeline: Option<Pipeline>,
     },
     #[cfg(feature = "bench")]
     Null,
 }
 
 impl Publisher {
-    /// A publisher, and the task that groups its messages: it ends when the last clone of the publisher is gone.
+    /// A publisher, and the task that sends its messages: it ends when the last clone of the publisher is gone.
     pub fn new(broker: &Broker, mode: Mode) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (task, group) = Group::new(broker.clone());
-        (Self { way: Way::Broker { broker: broker.clone(), mode, group } }, task.run())
+        let (grouping, group) = Group::new(broker.clone());
+        let (pipeline, pump) = match mode {
+            Mode::Batch => (None, None),
+            Mode::Pipeline => Some(Pipeline::new(broker)).unzip(),
+        };
+        let pumping = async move {
+            if let Some(pump) = pump {
+                pump.run().await;
+            }
+        };
+        let task = async move {
+            tokio::join!(grouping.run(), pumping);
+        };
+        (Self { way: Way::Broker { broker: broker.clone(), group, pipeline } }, task)
     }
 
     /// Confirms at once and stores nothing: shows what the edge itself costs.
@@ -171,7 +185,24 @@ impl Publisher {
     /// Stores a message, trying again with the same id until the deadline.
     pub async fn publish(&self, mut message: Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
         trace::inject(&mut message.headers);
-        retry(deadline, || self.attempt(&message, deadline)).await
+        match &self.way {
+            Way::Broker { broker, pipeline: Some(pipeline), .. } => {
+                retry(deadline, || async {
+                    connected(broker, deadline).await?;
+                    pipeline.publish(&message, Instant::now() + limit(deadline)).await
+                })
+                .await
+            }
+            Way::Broker { broker, group, pipeline: None } => {
+                let stored = grouped(broker, group, vec![message], deadline).await?;
+                stored.into_iter().next().ok_or(PublishError::Unconfirmed)
+            }
+            #[cfg(feature = "bench")]
+            Way::Null => {
+                std::hint::black_box(message.header_map());
+                Ok(Stored::New { sequence: 1 })
+            }
+        }
     }
 
     /// Stores messages so that none stands before one that was given earlier. They become one atomic batch.
@@ -183,39 +214,28 @@ impl Publisher {
         for message in &mut messages {
             trace::inject(&mut message.headers);
         }
-        retry(deadline, || self.attempt_all(&messages, deadline)).await
-    }
-
-    async fn attempt(&self, message: &Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
-        match &self.way {
-            Way::Broker { broker, mode: Mode::Pipeline, .. } => {
-                connected(broker, deadline).await?;
-                ack::publish(&broker.client, message, limit(deadline)).await
-            }
-            Way::Broker { broker, mode: Mode::Batch, group } => {
-                connected(broker, deadline).await?;
-                let stored = group::submit(group, vec![message.clone()], deadline).await?;
-                stored.into_iter().next().unwrap_or(Err(PublishError::Unconfirmed))
-            }
-            #[cfg(feature = "bench")]
-            Way::Null => {
-                std::hint::black_box(message.header_map());
-                Ok(Stored::New { sequence: 1 })
-            }
-        }
-    }
-
-    async fn attempt_all(&self, messages: &[Outgoing], deadline: Instant) -> Result<Vec<Stored>, PublishError> {
         match &self.way {
             // Sets of many callers share a batch: small ones one by one would cost more than they save.
-            Way::Broker { broker, group, .. } => {
-                connected(broker, deadline).await?;
-                group::submit(group, messages.to_vec(), deadline).await?.into_iter().collect()
-            }
+            Way::Broker { broker, group, .. } => grouped(broker, group, messages, deadline).await,
             #[cfg(feature = "bench")]
             Way::Null => Ok(messages.iter().map(|_| Stored::New { sequence: 1 }).collect()),
         }
     }
+}
+
+/// Stores messages with those of others. All of them are one unit: if one is not stored, all are tried again.
+async fn grouped(
+    broker: &Broker,
+    group: &mpsc::Sender<group::Unit>,
+    messages: Vec<Outgoing>,
+    deadline: Instant,
+) -> Result<Vec<Stored>, PublishError> {
+    let messages: Arc<[Outgoing]> = messages.into();
+    retry(deadline, || async {
+        connected(broker, deadline).await?;
+        group::submit(group, messages.clone(), deadline).await?.into_iter().collect()
+    })
+    .await
 }
 
 async fn retry<T, F: Future<Output = Result<T, PublishError>>>(

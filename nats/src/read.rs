@@ -59,10 +59,8 @@ impl Reader {
         start: Start,
         headers_only: bool,
     ) -> Result<Self, Error> {
-        let failed =
-            |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: stream.to_owned(), source };
         let context = broker.jetstream();
-        let handle = context.get_stream_no_info(stream).await.map_err(|error| failed(Box::new(error)))?;
+        let handle = context.get_stream_no_info(stream).await.map_err(|error| Error::reading(stream, error))?;
         let mut config = pull::OrderedConfig {
             deliver_policy: policy(start),
             headers_only,
@@ -73,9 +71,9 @@ impl Reader {
             [only] => config.filter_subject.clone_from(only),
             several => config.filter_subjects = several.to_vec(),
         }
-        let consumer = handle.create_consumer(config).await.map_err(|error| failed(Box::new(error)))?;
+        let consumer = handle.create_consumer(config).await.map_err(|error| Error::reading(stream, error))?;
         let (name, waiting) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
-        let messages = consumer.messages().await.map_err(|error| failed(Box::new(error)))?;
+        let messages = consumer.messages().await.map_err(|error| Error::reading(stream, error))?;
         Ok(Self { broker: broker.clone(), stream: stream.to_owned(), consumer: name, messages, waiting, last: 0 })
     }
 
@@ -88,8 +86,6 @@ impl Reader {
     /// The next message, however long it takes.
     pub async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            let failed =
-                |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.clone(), source };
             match self.messages.next().await {
                 Some(Ok(message)) => {
                     // A consumer that was made anew may begin with what was given already.
@@ -100,8 +96,8 @@ impl Reader {
                         return Ok(message);
                     }
                 }
-                Some(Err(error)) => return Err(failed(Box::new(error))),
-                None => return Err(failed("the reader ended".into())),
+                Some(Err(error)) => return Err(Error::reading(&self.stream, error)),
+                None => return Err(Error::reading(&self.stream, "the reader ended")),
             }
         }
     }

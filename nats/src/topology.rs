@@ -285,18 +285,17 @@ pub async fn apply(broker: &Broker, settings: &Settings, force: bool) -> Result<
     let context = broker.jetstream();
     for plan in plans.iter().filter(|plan| !plan.is_empty()) {
         let name = &plan.spec.config.name;
-        let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Apply { stream: name.clone(), source };
         if plan.missing || !plan.differences.is_empty() {
             context
                 .create_or_update_stream(plan.spec.config.clone())
                 .await
-                .map_err(|error| refused(Box::new(error)))?;
+                .map_err(|error| Error::applying(name, error))?;
         }
         for consumer in &plan.consumers {
             context
                 .create_consumer_on_stream(consumer.clone(), name)
                 .await
-                .map_err(|error| refused(Box::new(error)))?;
+                .map_err(|error| Error::applying(name, error))?;
         }
         info!(stream = name, created = plan.missing, "topology.applied");
     }
@@ -320,8 +319,13 @@ pub async fn diff(broker: &Broker, settings: &Settings) -> Result<Vec<Plan>, Err
                 (None, _) => None,
                 (Some(_), durable) => consumer_config(broker, &name, durable).await?,
             };
-            if found.is_none_or(|found| !diff::same_consumer(&found, consumer)) {
-                consumers.push(consumer.clone());
+            match found {
+                Some(found) if diff::same_consumer(&found, consumer) => {}
+                // Where a consumer began cannot be changed.
+                Some(found) => {
+                    consumers.push(pull::Config { deliver_policy: found.deliver_policy, ..consumer.clone() });
+                }
+                None => consumers.push(consumer.clone()),
             }
         }
         plans.push(Plan::new(spec, info.map(|info| info.config), consumers));
@@ -361,15 +365,17 @@ async fn consumer_config(
     }
 }
 
-/// Makes one of our consumers.
-pub(crate) async fn create_consumer(broker: &Broker, stream: &str, consumer: &str) -> Result<(), Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Apply { stream: stream.to_owned(), source };
+/// Makes one of our consumers, that begins behind a sequence.
+pub(crate) async fn create_consumer(broker: &Broker, stream: &str, consumer: &str, after: u64) -> Result<(), Error> {
     let spec = specs(&Settings::default()).into_iter().find(|spec| spec.config.name == stream);
     let mut consumers = spec.into_iter().flat_map(|spec| spec.consumers);
     let wanted = consumers.find(|wanted| wanted.durable_name.as_deref() == Some(consumer));
-    let wanted = wanted.ok_or_else(|| failed("it has no such consumer".into()))?;
-    broker.jetstream().create_consumer_on_stream(wanted, stream).await.map_err(|error| failed(Box::new(error)))?;
-    Ok(())
+    let mut wanted = wanted.ok_or_else(|| Error::applying(stream, "it has no such consumer"))?;
+    if after > 0 {
+        wanted.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: after + 1 };
+    }
+    let created = broker.jetstream().create_consumer_on_stream(wanted, stream).await;
+    created.map(drop).map_err(|error| Error::applying(stream, error))
 }
 
 /// Deletes a stream and all it holds.

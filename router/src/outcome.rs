@@ -62,9 +62,11 @@ impl Inner {
         provider: &str,
         delivery: &str,
         sequence: u64,
+        reason: &'static str,
         deadline: Instant,
     ) -> Result<(), PublishError> {
-        self.say(self.outcome(provider, delivery, sequence, Kind::Dead), deadline).await
+        let outcome = self.outcome(provider, delivery, sequence, Kind::Dead);
+        self.say(Outcome { reason: Some(reason.to_owned()), ..outcome }, deadline).await
     }
 
     fn outcome(&self, provider: &str, delivery_id: &str, sequence: u64, outcome: Kind) -> Outcome {

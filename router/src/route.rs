@@ -78,6 +78,17 @@ impl Handler for Inner {
         }
         verdicts
     }
+
+    /// Every dead letter of a delivery leaves an outcome.
+    async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
+        let (provider, delivery) = (named(message, header::PROVIDER), named(message, header::DELIVERY));
+        self.record_dead(&provider, &delivery, message.sequence, reason, Instant::now() + PATIENCE).await
+    }
+}
+
+/// A header's value; empty where it is absent.
+fn named(message: &Message, name: &str) -> String {
+    message.header(name).map(header::decode).unwrap_or_default()
 }
 
 /// The part of a delivery's trace that is ours.
@@ -140,7 +151,10 @@ impl Inner {
         let read = match Read::of(message, &self.payloads).await {
             Ok(read) => read,
             Err(Unread::Later(error)) => return Err(error.into()),
-            Err(Unread::Never(detail)) => return self.quarantine(message, detail).await.map(Prepared::Settled),
+            Err(Unread::Never(detail)) => {
+                self.metrics.unreadable(&named(message, header::PROVIDER));
+                return Ok(Prepared::Settled(Verdict::Dead { reason: "unreadable", detail }));
+            }
         };
         let resolution = self.resolve(&read);
         if resolution.is_empty() {
@@ -170,16 +184,6 @@ impl Inner {
     ) -> Result<Vec<Outgoing>, nats::Error> {
         let events = resolution.admitted.iter().map(|(org, links)| read.event(org, links, &self.payloads, occasion));
         join_all(events).await.into_iter().collect()
-    }
-
-    /// What can never be read goes to the dead letters, and the outcome says so.
-    async fn quarantine(&self, message: &Message, detail: String) -> Result<Verdict, Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        let text = |name| message.header(name).map(header::decode).unwrap_or_default();
-        let (provider, delivery) = (text(header::PROVIDER), text(header::DELIVERY));
-        self.record_dead(&provider, &delivery, message.sequence, deadline).await?;
-        self.metrics.unreadable(&provider);
-        Ok(Verdict::Dead { reason: "unreadable", detail })
     }
 
     /// Stores what waits, events or unclaimed deliveries, and then says that all of it is done.

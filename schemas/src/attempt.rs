@@ -1,11 +1,12 @@
 //! What became of pushing an event to an endpoint: the messages of `GW_ATTEMPT`, and the timers of `GW_RETRY`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// One step in the life of a push. Holds no payload and no secret.
 ///
 /// It is stored before the event or timer that led to it is acknowledged: whatever was acknowledged has its attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
     /// The organisation.
@@ -52,7 +53,7 @@ pub struct Attempt {
 }
 
 /// How a step of a push ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PushOutcome {
     /// The receiver took it.
@@ -97,7 +98,7 @@ impl PushOutcome {
 }
 
 /// The body of a timer, and of what it becomes when it is due.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
     /// The organisation.

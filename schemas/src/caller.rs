@@ -5,6 +5,8 @@
 pub struct Caller {
     /// The organisation the caller is narrowed to; none sees every organisation.
     pub org: Option<String>,
+    /// Tells one key from another, and says nothing of it.
+    pub key: String,
 }
 
 impl Caller {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{event_type::TypeKey, provider, subject, token::SubjectToken};
 
@@ -17,7 +18,7 @@ pub const DEFAULT_CONCURRENCY: u16 = 4;
 const FILTERS: usize = 8;
 
 /// What an organisation wants of an endpoint: the rules of its pushes, and the API's names for them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// `ep_` and 26 characters.
@@ -49,7 +50,7 @@ pub struct Endpoint {
 }
 
 /// How an event is written into a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// The event's JSON as it is stored.
@@ -77,7 +78,7 @@ impl Format {
 }
 
 /// Whether an endpoint gets requests.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EndpointStatus {
     /// It does.

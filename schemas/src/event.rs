@@ -4,6 +4,7 @@ use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use crate::{
     header::{self, Headers},
@@ -30,7 +31,7 @@ pub fn id(provider: &str, delivery: &str, org: &str, replay: Option<&str>) -> St
 }
 
 /// The body of an event message.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// The delivery it was made from.
@@ -68,6 +69,7 @@ pub struct Event {
     /// The normalised event; null where no normaliser exists for the type.
     pub event: Option<SourceEvent>,
     /// The provider's JSON, unmodified. Absent where `payloadRef` stands for it.
+    #[schema(value_type = Option<Object>)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
     /// Name of the object in the bucket `gw_payload` that holds the provider's bytes.

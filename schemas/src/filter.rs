@@ -1,6 +1,7 @@
 //! Which events a link wants: its `sync.events`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     event_type::{TypeKey, event_name},
@@ -11,7 +12,7 @@ use crate::{
 const ENTRY_MAX: usize = 100;
 
 /// What a link wants of its resource.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Sync {
     /// Normalised keys (`github:pull-request.opened`, `github:pull-request.*`), coarse categories

@@ -1,5 +1,7 @@
 //! Points in time on the wire: milliseconds since the epoch, and RFC 3339 in UTC with milliseconds.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use time::{
     OffsetDateTime,
@@ -28,6 +30,28 @@ pub fn parse(text: &str) -> Option<i64> {
 #[must_use]
 pub fn http_date(text: &str) -> Option<i64> {
     OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp().checked_mul(1_000)
+}
+
+/// A length of time as settings and queries have it: `250ms`, `10s`, `5m`, `8h`, `7d`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.find(|letter: char| !letter.is_ascii_digit())?)?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
+}
+
+/// A point in time as people give it: so long before now, `15m`, or an RFC 3339 time.
+#[must_use]
+pub fn moment(text: &str, now: i64) -> Option<i64> {
+    let ago = duration(text).and_then(|ago| i64::try_from(ago.as_millis()).ok());
+    ago.and_then(|ago| now.checked_sub(ago)).or_else(|| parse(text))
 }
 
 /// Milliseconds since the epoch of what providers send as a time: RFC 3339 text, or a number (or a number as

@@ -1,6 +1,11 @@
 //! Tolerant look-ups in a provider's JSON: whatever is absent, null or of another type reads as absent.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
 
 static NULL: Value = Value::Null;
@@ -60,6 +65,46 @@ pub fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
 #[must_use]
 pub fn raw_object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     object(raw?.get().as_bytes())
+}
+
+/// The id of an unread object, see [`id`]. It is read no further than that: what follows is known to be JSON.
+#[must_use]
+pub fn raw_id_of(object: Option<&RawValue>) -> Option<String> {
+    let mut id = None;
+    // It fails where the object was left before its end, and where it is none.
+    let _left = serde_json::Deserializer::from_str(object?.get()).deserialize_map(FindId(&mut id)).is_err();
+    id
+}
+
+struct FindId<'a>(&'a mut Option<String>);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Field {
+    Id,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> Visitor<'de> for FindId<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<(), A::Error> {
+        while let Some(field) = object.next_key()? {
+            match field {
+                Field::Id => {
+                    *self.0 = raw_id(Some(object.next_value()?));
+                    return Ok(());
+                }
+                Field::Other => object.next_value::<IgnoredAny>()?,
+            };
+        }
+        Ok(())
+    }
 }
 
 /// An unread value as an id, see [`id`].

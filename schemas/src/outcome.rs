@@ -2,9 +2,10 @@
 //! `GW_OUTCOME`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The body of a message in `GW_OUTCOME`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// The provider's id.
@@ -30,8 +31,9 @@ pub struct Outcome {
 }
 
 /// What a delivery came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = OutcomeKind)]
 pub enum Kind {
     /// Links claim it whose filters do not admit it.
     Filtered,
@@ -44,7 +46,7 @@ pub enum Kind {
 }
 
 /// An organisation that got nothing, and its links.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Filtered {
     /// The organisation.

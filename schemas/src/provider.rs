@@ -217,3 +217,20 @@ mod tests {
         assert_eq!(github::PROVIDER.json(kind, b"{}").as_ref(), b"{}");
     }
 }
+
+/// A provider's id, where the API's description says which there are.
+#[derive(Debug)]
+pub enum ProviderId {}
+
+impl utoipa::PartialSchema for ProviderId {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let ids = ALL.iter().map(|provider| provider.id);
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .description(Some("The id of a provider."))
+            .enum_values(Some(ids))
+            .into()
+    }
+}
+
+impl utoipa::ToSchema for ProviderId {}

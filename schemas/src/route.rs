@@ -1,6 +1,7 @@
 //! Routes and connections as the key-value buckets hold them: all that ingest and router may know of a link.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{provider::Level, token::key_segment};
 
@@ -80,8 +81,9 @@ pub struct ConnectionState {
 }
 
 /// What may be done with a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ConnectionStatus)]
 pub enum Status {
     /// Authorisation has begun.
     Pending,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::instant;
 
@@ -9,7 +10,7 @@ const TITLE_MAX: usize = 200;
 const BODY_MAX: usize = 10_000;
 
 /// What happened at the provider, in the words every provider shares.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceEvent {
     /// The provider's id.
@@ -34,7 +35,7 @@ pub struct SourceEvent {
 }
 
 /// A person, a bot or an application at the provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Actor {
     /// The provider's id of the actor.
@@ -61,7 +62,7 @@ impl Actor {
 }
 
 /// The kinds of thing an event can refer to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum ReferenceKind {
@@ -79,7 +80,7 @@ pub enum ReferenceKind {
 }
 
 /// Something an event refers to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Reference {
     /// What it is.
     #[serde(rename = "type")]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use nats::{
-    Broker, Message, Mode, Outgoing, Publisher, Verdict,
+    Broker, Message, Mode, Outgoing, PublishError, Publisher, Verdict,
     consume::{self, Consumer, DeadLetters, Handler, Slots},
     topology,
 };
@@ -27,6 +27,8 @@ const NAME: &str = "test";
 struct Script {
     seen: Mutex<Vec<(String, String)>>,
     tries: Mutex<BTreeMap<u64, usize>>,
+    /// Lanes and reasons.
+    dying: Mutex<Vec<(String, &'static str)>>,
 }
 
 impl Script {
@@ -87,6 +89,13 @@ impl Handler for Script {
         }
         verdicts
     }
+
+    /// Fails the first time, as a publish may.
+    async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
+        let mut dying = self.dying.lock().expect("nobody panicked with it");
+        dying.push((lane_of(message).to_owned(), reason));
+        if dying.len() == 1 { Err(PublishError::Unconfirmed) } else { Ok(()) }
+    }
 }
 
 /// A stream, its consumer, and a loop that reads it.
@@ -109,7 +118,8 @@ impl Ground {
         let create = json!({ "stream_name": STREAM, "config": config });
         raw.request(&format!("$JS.API.CONSUMER.DURABLE.CREATE.{STREAM}.{NAME}"), &create).await.expect("a consumer");
         let broker = world.broker().await;
-        let (publisher, _) = Publisher::new(&broker, Mode::Pipeline);
+        let (publisher, task) = Publisher::new(&broker, Mode::Pipeline);
+        tokio::spawn(task);
         let (script, stop) = (Arc::new(Script::default()), CancellationToken::new());
         let consumer = Consumer {
             broker: broker.clone(),
@@ -208,6 +218,11 @@ async fn a_message_that_nobody_survives_is_buried_unread_at_the_last_try_and_del
     let tries = usize::try_from(topology::MAX_DELIVER).expect("a few") - 1;
     assert_eq!(ground.script.seen("poison").len(), tries, "the last time it is not tried");
     assert_eq!(ground.script.seen("silence").len(), tries);
+    let mut dying = ground.script.dying.lock().expect("nobody panicked with it").clone();
+    assert_eq!(dying.len(), 3, "whom it was not told is told again: {dying:?}");
+    dying.sort();
+    dying.dedup();
+    assert_eq!(dying, [("poison".to_owned(), "exhausted"), ("silence".to_owned(), "exhausted")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

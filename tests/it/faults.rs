@@ -7,6 +7,11 @@ use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
 use tests::{Link, Setup, Webhook, World, eventually, kill};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::TcpListener,
+    task::JoinSet,
+};
 
 use crate::{
     checker::{self, Load},
@@ -117,6 +122,43 @@ async fn a_broker_that_is_away_for_seconds_is_no_storm_in_the_log() {
     quiet(&mut world);
 }
 
+/// Greets like a nats-server of another name, and answers pings.
+async fn stranger(listener: TcpListener) {
+    let mut clients = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        clients.spawn(async move {
+            let (received, mut answers) = stream.into_split();
+            let info = json!({ "server_id": "S", "server_name": "stranger", "version": "2.15.1", "max_payload": 1 << 20,
+                "proto": 1, "headers": true, "jetstream": true });
+            answers.write_all(format!("INFO {info}\r\n").as_bytes()).await?;
+            let mut lines = BufReader::new(received).lines();
+            while let Some(line) = lines.next_line().await? {
+                if line == "PING" {
+                    answers.write_all(b"PONG\r\n").await?;
+                }
+            }
+            Ok::<_, std::io::Error>(())
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_that_took_the_brokers_port_is_not_taken_for_it() {
+    let Some(mut world) = world("auto").await else { return };
+    let port: u16 = world.nats_url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    world.kill_nats();
+    let listener = eventually("the port is free", || async { TcpListener::bind(("127.0.0.1", port)).await.ok() }).await;
+    let stranger = tokio::spawn(stranger(listener));
+    let said = |world: &mut World| world.gateway().log().matches("nats.stranger").count();
+    eventually("it is said", || std::future::ready((said(&mut world) > 0).then_some(()))).await;
+    let readyz = world.get("/readyz").await;
+    assert_eq!(readyz.status, 503, "{readyz:?}");
+    stranger.abort();
+    world.ready().await;
+    world.accept(&Webhook::push(41, 1)).await;
+    assert_eq!(said(&mut world), 1, "it is said once");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_consumer_that_is_deleted_under_the_router_comes_back_and_nothing_is_lost() {
     let Some(mut world) = world("auto").await else { return };
@@ -135,6 +177,30 @@ async fn a_consumer_that_is_deleted_under_the_router_comes_back_and_nothing_is_l
     checker::settled(&mut world).await;
     world.ready().await;
     quiet(&mut world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_is_made_anew_brings_nothing_old_to_who_linked_since() {
+    let Some(mut world) = world("auto").await else { return };
+    world.link(&Link::repository("org_a", "77")).await;
+    world.accept(&Webhook::push(77, 1)).await;
+    assert_eq!(world.events("org_a", 1).await.len(), 1);
+    checker::settled(&mut world).await;
+    // A router that finds its broker again looks how far its consumer is.
+    let pid = world.nats_pid();
+    world.kill_nats();
+    eventually("gw started it again", || async { (world.nats_pid() != pid).then_some(()) }).await;
+    world.ready().await;
+    let broker = world.broker().await;
+    let consumer = async || topology::consumer_info(&broker, topology::GW_WEBHOOK, topology::ROUTER).await.ok();
+    eventually("the router pulls again", || async { consumer().await.filter(|info| info.num_waiting > 0) }).await;
+    let mut raw = Raw::connect(&world.nats_url()).await;
+    raw.request("$JS.API.CONSUMER.DELETE.GW_WEBHOOK.router", &json!({})).await.expect("it is deleted");
+    world.link(&Link::repository("org_b", "77")).await;
+    world.accept(&Webhook::push(77, 2)).await;
+    assert_eq!(world.events("org_a", 2).await.len(), 2);
+    checker::settled(&mut world).await;
+    assert_eq!(world.events("org_b", 1).await.len(), 1, "the first delivery was before its link");
 }
 
 #[tokio::test(flavor = "multi_thread")]

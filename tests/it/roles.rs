@@ -178,8 +178,13 @@ fn large(repository: u64) -> Webhook {
 }
 
 async fn connect(url: &str) -> Broker {
-    let config =
-        nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "admin".to_owned(), wait: false };
+    let config = nats::Config {
+        url: url.to_owned(),
+        credentials: Credentials::Address,
+        name: "admin".to_owned(),
+        wait: false,
+        server: None,
+    };
     Broker::connect(&config).await.expect("a broker")
 }
 

@@ -341,8 +341,13 @@ impl Drop for World {
 
 /// A connection to a broker.
 pub(crate) async fn connect(url: &str) -> Broker {
-    let config =
-        nats::Config { url: url.to_owned(), credentials: Credentials::Address, name: "tests".to_owned(), wait: false };
+    let config = nats::Config {
+        url: url.to_owned(),
+        credentials: Credentials::Address,
+        name: "tests".to_owned(),
+        wait: false,
+        server: None,
+    };
     Broker::connect(&config).await.expect("a broker")
 }
 

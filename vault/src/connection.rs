@@ -2,11 +2,13 @@
 
 use schemas::{
     caller::Caller,
-    instant, provider,
+    instant,
+    provider::{self, ProviderId},
     route::{ConnectionState, Status},
 };
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::fields::{Fault, Faults, Fields};
 
@@ -46,10 +48,16 @@ impl Connection {
 }
 
 /// What an organisation wants connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
 pub(crate) struct NewConnection {
+    /// The organisation.
+    #[schema(rename = "orgId", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) org: String,
+    /// The provider's id.
+    #[schema(value_type = ProviderId)]
     pub(crate) provider: &'static str,
+    /// The account's id at the provider.
+    #[schema(rename = "externalId", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) account: String,
 }
 
@@ -74,8 +82,9 @@ fn known_providers() -> String {
 }
 
 /// A connection as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Connection)]
 pub(crate) struct Shown {
     id: String,
     provider: String,

@@ -1,13 +1,12 @@
 //! What can go wrong, and the one place where it becomes an HTTP answer.
 
-use std::{error::Error as _, fmt};
-
 use axum::{
     extract::rejection::{BytesRejection, QueryRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use schemas::{
+    cause::Chain,
     problem::{MEDIA_TYPE, Problem},
     route::Status,
 };
@@ -111,20 +110,5 @@ impl IntoResponse for Error {
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], axum::Json(problem)).into_response()
-    }
-}
-
-/// An error and all its causes, in one line.
-pub(crate) struct Chain<'a>(pub(crate) &'a Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
     }
 }

@@ -1,15 +1,19 @@
 //! The API of connections and links. Who calls was settled before: the caller is in the request.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{FromRequestParts, Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
     http::{StatusCode, request::Parts},
-    routing::{delete, get, post},
 };
 use bytes::Bytes;
-use schemas::caller::Caller;
+use schemas::{
+    caller::Caller,
+    problem::{Problem, Refusal},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     Vault,
@@ -22,30 +26,31 @@ use crate::{
 };
 
 /// The routes that only need the rows.
-pub(crate) fn records(records: Records) -> Router {
-    Router::new()
-        .route("/connections", post(adopt).get(list))
-        .route("/connections/{id}", get(show))
-        .route("/connections/{id}/resources", post(add_link).get(list_links))
-        .route("/connections/{id}/resources/{rid}", delete(remove_link))
+pub(crate) fn records(records: Records) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(adopt, list))
+        .routes(routes!(show))
+        .routes(routes!(add_link, list_links))
+        .routes(routes!(remove_link))
         .with_state(records)
 }
 
 /// The routes that need the broker as well.
-pub(crate) fn routes(vault: Vault) -> Router {
-    Router::new().route("/routes/rebuild", post(rebuild)).with_state(vault)
+pub(crate) fn routes(vault: Vault) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(rebuild)).with_state(vault)
 }
 
 /// A list and the name it has in the answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 enum Listed<T> {
     Connections(Vec<T>),
     Resources(Vec<T>),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "lowercase")]
+#[schema(as = LinkOutcome)]
 enum Outcome {
     Linked {
         resource: link::Shown,
@@ -57,12 +62,15 @@ enum Outcome {
     Rebuilt(Report),
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct Which {
+    /// One organisation only.
     org_id: Option<String>,
 }
 
+/// Connects an account without asking its provider.
+#[utoipa::path(post, path = "/connections", tag = "connections", request_body = NewConnection, responses((status = 201, description = "Connected now", body = connection::Shown), (status = 200, description = "Connected before", body = connection::Shown), Refusal))]
 async fn adopt(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -75,6 +83,8 @@ async fn adopt(
     })
 }
 
+/// The connections of an organisation, or all.
+#[utoipa::path(get, path = "/connections", tag = "connections", params(Which), responses((status = 200, description = "The connections", body = Listed<connection::Shown>), Refusal))]
 async fn list(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -88,6 +98,8 @@ async fn list(
     Ok(Json(Listed::Connections(connections.into_iter().map(Into::into).collect())))
 }
 
+/// One connection.
+#[utoipa::path(get, path = "/connections/{id}", tag = "connections", params(("id" = String, Path, description = "The connection, `con_…`")), responses((status = 200, description = "The connection", body = connection::Shown), Refusal))]
 async fn show(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -96,6 +108,8 @@ async fn show(
     Ok(Json(records.connection(&caller, &id).await?.into()))
 }
 
+/// The links of a connection.
+#[utoipa::path(get, path = "/connections/{id}/resources", tag = "connections", params(("id" = String, Path, description = "The connection, `con_…`")), responses((status = 200, description = "The links", body = Listed<link::Shown>), Refusal))]
 async fn list_links(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -105,6 +119,8 @@ async fn list_links(
     Ok(Json(Listed::Resources(links.into_iter().map(Into::into).collect())))
 }
 
+/// Links a resource, or the whole account; a removed link is revived.
+#[utoipa::path(post, path = "/connections/{id}/resources", tag = "connections", params(("id" = String, Path, description = "The connection, `con_…`")), request_body = NewLink, responses((status = 200, description = "Linked", body = Outcome), (status = 409, description = "Linked already", body = Problem, content_type = "application/problem+json"), Refusal))]
 async fn add_link(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -117,6 +133,8 @@ async fn add_link(
     Ok(Json(Outcome::Linked { resource: link.into() }))
 }
 
+/// Removes a link.
+#[utoipa::path(delete, path = "/connections/{id}/resources/{rid}", tag = "connections", params(("id" = String, Path, description = "The connection, `con_…`"), ("rid" = String, Path, description = "The link, `lnk_…`")), responses((status = 200, description = "Removed", body = Outcome), Refusal))]
 async fn remove_link(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -126,6 +144,8 @@ async fn remove_link(
     Ok(Json(Outcome::Removed { resource_id: link.id }))
 }
 
+/// Makes the broker's routes anew from the database.
+#[utoipa::path(post, path = "/routes/rebuild", tag = "connections", responses((status = 200, description = "Rebuilt", body = Outcome), Refusal))]
 async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller>) -> Result<Json<Outcome>, Error> {
     if caller.org.is_some() {
         return Err(Error::OtherOrganisation);

@@ -28,6 +28,7 @@ use schemas::{
 use store::Db;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use records::Records;
 
@@ -72,7 +73,7 @@ impl Vault {
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
-pub fn api(vault: Vault) -> axum::Router {
+pub fn api(vault: Vault) -> OpenApiRouter {
     http::records(vault.records.clone()).merge(http::routes(vault))
 }
 

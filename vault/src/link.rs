@@ -7,6 +7,7 @@ use schemas::{
 };
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::{
     connection::Connection,
@@ -17,7 +18,7 @@ use crate::{
 const EVENTS_MAX: usize = 100;
 
 /// Whether a link counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LinkStatus {
     Active,
@@ -71,13 +72,24 @@ impl Link {
 }
 
 /// What an organisation wants linked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, ToSchema)]
 pub(crate) struct NewLink {
+    #[schema(ignore)]
     pub(crate) level: Level,
+    /// `repository`, `project`, `team`, or an account's kind; without it the provider's resource.
+    #[schema(value_type = Option<String>)]
     pub(crate) kind: String,
+    /// The id of the resource or account at the provider.
+    #[schema(rename = "providerResourceId", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) target: String,
+    /// A name for people.
+    #[schema(rename = "resourceName", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) name: Option<String>,
+    /// The workspace the link is for.
+    #[schema(rename = "workspaceId", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
     pub(crate) workspace: Option<String>,
+    /// Which events.
+    #[schema(value_type = Option<Sync>)]
     pub(crate) sync: Sync,
 }
 
@@ -155,8 +167,9 @@ fn read_events(fields: &mut Fields<'_>, entries: &[Value]) -> Vec<String> {
 }
 
 /// A link as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Link)]
 pub(crate) struct Shown {
     id: String,
     kind: String,

@@ -10,12 +10,13 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::Outgoing;
+use schemas::cause::Chain;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use crate::{
     Vault,
-    error::{Chain, Error},
+    error::Error,
     projection,
     rows::{
         connections, links,

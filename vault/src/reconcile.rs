@@ -7,14 +7,19 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{Bucket, Reader, Start};
-use schemas::route::{ConnectionState, Route};
+use schemas::{
+    cause::Chain,
+    route::{ConnectionState, Route},
+    token::key_segment,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::{debug, info, warn};
+use utoipa::ToSchema;
 
 use crate::{
     Vault,
     connection::Connection,
-    error::{Chain, Error},
+    error::Error,
     link::Link,
     outbox::backoff,
     projection,
@@ -29,7 +34,7 @@ const IN_FLIGHT: usize = 16;
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// What the buckets hold now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Report {
     /// Connections.
     pub(crate) connections: u64,
@@ -37,6 +42,25 @@ pub(crate) struct Report {
     pub(crate) routes: u64,
     /// Keys that were taken out because nothing active stood behind them.
     pub(crate) removed: u64,
+    /// Rows that hold what nothing may write. Their keys are left as they are.
+    pub(crate) impossible: u64,
+}
+
+impl Report {
+    /// The row, or none where it is impossible: one such row must not keep all others from being compared.
+    fn possible<T>(&mut self, row: Result<T, Error>) -> Option<T> {
+        row.inspect_err(|error| {
+            self.impossible += 1;
+            warn!(error = %Chain(error), "routes.impossible_row: mend or delete it, then run `gw routes rebuild`");
+        })
+        .ok()
+    }
+}
+
+/// A link that cannot be read keeps its route.
+fn keep(routes: &mut HashMap<String, Held<Route>>, link: &str) {
+    let end = format!(".{}", key_segment(link));
+    routes.retain(|key, _| !key.ends_with(&end));
 }
 
 /// Reconciles once, however long the broker or the database takes to answer.
@@ -44,8 +68,8 @@ pub(crate) async fn at_start(vault: &Vault) {
     let mut failures = 0;
     loop {
         match run(vault, Strangers::KeepIfNothingIsOurs).await {
-            Ok(Report { connections, routes, removed }) => {
-                info!(connections, routes, removed, failures, "routes.reconciled");
+            Ok(Report { connections, routes, removed, impossible }) => {
+                info!(connections, routes, removed, impossible, failures, "routes.reconciled");
                 return;
             }
             Err(error) => {
@@ -78,12 +102,12 @@ pub(crate) async fn run(vault: &Vault, strangers: Strangers) -> Result<Report, E
     let mut last = String::new();
     loop {
         let page = connections::after(&vault.records.db.pool, &last, PAGE).await?;
-        let Some(end) = page.last() else { break };
-        last.clone_from(&end.id);
+        let Some((end, _)) = page.last() else { break };
+        last.clone_from(end);
         report.connections += page.len() as u64;
-        let work = page.into_iter().map(|row| {
-            let held = states.remove(&projection::connection_key(&row.id));
-            Ok(settle_connection(vault, row, held))
+        let work = page.into_iter().filter_map(|(id, row)| {
+            let held = states.remove(&projection::connection_key(&id));
+            report.possible(row).map(|row| Ok(settle_connection(vault, row, held)))
         });
         let work: Vec<_> = work.collect();
         stream::iter(work).try_for_each_concurrent(IN_FLIGHT, |work| work).await?;
@@ -93,11 +117,15 @@ pub(crate) async fn run(vault: &Vault, strangers: Strangers) -> Result<Report, E
     loop {
         let page = links::after(&vault.records.db.pool, &last, PAGE).await?;
         let Some((end, _)) = page.last() else { break };
-        last.clone_from(&end.id);
-        let work = page.into_iter().map(|(link, connection)| {
+        last.clone_from(end);
+        let work = page.into_iter().filter_map(|(id, row)| {
+            let Some((link, connection)) = report.possible(row) else {
+                keep(&mut routes, &id);
+                return None;
+            };
             let route = link.route(&connection);
             let held = routes.remove(&route.key());
-            settle_link(vault, link, route, held)
+            Some(settle_link(vault, link, route, held))
         });
         let work: Vec<_> = work.collect();
         let mut settled = stream::iter(work).buffer_unordered(IN_FLIGHT);

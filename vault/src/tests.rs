@@ -62,7 +62,7 @@ impl House {
     }
 
     async fn ask(&self, caller: &Caller, method: Method, path: &str, body: impl Into<Body>) -> Answer {
-        let api: Router = http::records(self.records.clone()).layer(Extension(caller.clone()));
+        let api = Router::from(http::records(self.records.clone())).layer(Extension(caller.clone()));
         let request = Request::builder().method(method).uri(path).body(body.into()).expect("a request");
         let response = api.oneshot(request).await.expect("an answer");
         let status = response.status().as_u16();
@@ -121,11 +121,11 @@ impl Answer {
 }
 
 fn anyone() -> Caller {
-    Caller { org: None }
+    Caller { org: None, key: String::new() }
 }
 
 fn narrowed(org: &str) -> Caller {
-    Caller { org: Some(org.to_owned()) }
+    Caller { org: Some(org.to_owned()), key: String::new() }
 }
 
 /// Runs a test on each database, on one of its own.

@@ -116,11 +116,11 @@ impl House {
 }
 
 fn anyone() -> Caller {
-    Caller { org: None }
+    Caller { org: None, key: String::new() }
 }
 
 fn narrowed(org: &str) -> Caller {
-    Caller { org: Some(org.to_owned()) }
+    Caller { org: Some(org.to_owned()), key: String::new() }
 }
 
 /// The code of a refusal, and which fields it names.

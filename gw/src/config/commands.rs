@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use schemas::secret::Secret;
 
 use super::{BrokerArgs, DataArgs, DatabaseArgs, ProviderArgs, ServeArgs, StreamArgs, duration, parse::secret};
@@ -116,6 +116,23 @@ pub(crate) struct MigrateArgs {
     pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+}
+
+/// `gw schema`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SchemaArgs {
+    /// What to describe.
+    #[arg(value_enum)]
+    pub(crate) what: SchemaOf,
+}
+
+/// What `gw schema` describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaOf {
+    /// The events, as JSON Schema.
+    Events,
+    /// The subjects and their messages, as AsyncAPI 3.
+    Asyncapi,
 }
 
 /// `gw topology`.

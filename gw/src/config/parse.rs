@@ -11,19 +11,7 @@ pub(super) fn secret(text: &str) -> Result<Secret, Infallible> {
 
 /// `250ms`, `10s`, `5m`, `8h`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration: 250ms, 10s, 5m, 8h or 7d");
-    let at = text.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(wrong)?;
-    let (number, unit) = text.split_at(at);
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
+    schemas::instant::duration(text).ok_or_else(|| format!("{text:?} is no duration: 250ms, 10s, 5m, 8h or 7d"))
 }
 
 /// `1024`, `512KiB`, `256MiB`, `4GiB`.

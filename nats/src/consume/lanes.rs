@@ -16,6 +16,7 @@ use super::{Consumer, Handler, Slot, Verdict};
 use crate::{
     connect::Broker,
     message::Message,
+    publish::PublishError,
     topology::{self, MAX_DELIVER},
 };
 
@@ -126,13 +127,8 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
         for (message, verdict) in fresh.iter().zip(verdicts) {
             match verdict {
                 Verdict::Done => acks.push(acknowledge(&consumer.broker, message, "+ACK".to_owned())),
-                Verdict::Dead { reason, detail } => match consumer
-                    .dead
-                    .bury(consumer.stream, message, reason, &detail)
-                    .await
-                {
+                Verdict::Dead { reason, detail } => match bury(&consumer, &*handler, message, reason, &detail).await {
                     Ok(()) => {
-                        warn!(stream = consumer.stream, sequence = message.sequence, reason, detail, "message.dead");
                         acks.push(acknowledge(&consumer.broker, message, format!("+TERM {reason}")));
                     }
                     Err(error) => {
@@ -161,6 +157,19 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
         rest = rest[settled..].into();
     }
     drop(slots);
+}
+
+async fn bury<H: Handler>(
+    consumer: &Consumer,
+    handler: &H,
+    message: &Message,
+    reason: &'static str,
+    detail: &str,
+) -> Result<(), PublishError> {
+    handler.dying(message, reason).await?;
+    consumer.dead.bury(consumer.stream, message, reason, detail).await?;
+    warn!(stream = consumer.stream, sequence = message.sequence, reason, detail, "message.dead");
+    Ok(())
 }
 
 /// A message that the broker hands out for the last time is not tried again: whoever tried it before did not

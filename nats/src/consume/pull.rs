@@ -6,12 +6,12 @@ use async_nats::jetstream::consumer::{PullConsumer, pull};
 use futures_util::StreamExt;
 use tokio::{
     sync::mpsc::Sender,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Consumer, Slot};
+use super::{Consumer, PULL, Slot};
 use crate::{
     error::{Code, Error},
     message::Message,
@@ -21,10 +21,10 @@ use crate::{
 /// How long one pull request waits for messages.
 const EXPIRES: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// Largest pull, so that many large bodies do not come at once.
-const MAX_BYTES: usize = 32 << 20;
 /// At a stop: how long the broker may be silent before nothing more of a pull is on its way.
 const LAST: Duration = Duration::from_millis(200);
+/// How often the broker is asked how far everything is done.
+const ASK: Duration = Duration::from_secs(5);
 /// How often a handler that is not ready is asked again.
 const UNREADY: Duration = Duration::from_millis(50);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -38,8 +38,11 @@ pub(super) async fn run(
 ) {
     let mut pause = PAUSE_MIN;
     let mut failing = false;
+    let mut floor = Floor::default();
     while !stop.is_cancelled() {
-        let Err(error) = pull_until_failure(&consumer, &sender, &mut failing, &stop, &ready).await else { return };
+        let Err(error) = pull_until_failure(&consumer, &sender, &mut floor, &mut failing, &stop, &ready).await else {
+            return;
+        };
         // Said once when it begins and once when it ends, not at each try.
         if !failing {
             failing = true;
@@ -59,11 +62,12 @@ pub(super) async fn run(
 async fn pull_until_failure(
     consumer: &Consumer,
     sender: &Sender<(Message, Slot)>,
+    floor: &mut Floor,
     failing: &mut bool,
     stop: &CancellationToken,
     ready: &impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let Some(handle) = stop.run_until_cancelled(open(consumer)).await.transpose()? else { return Ok(()) };
+    let Some(handle) = stop.run_until_cancelled(open(consumer, floor)).await.transpose()? else { return Ok(()) };
     if std::mem::take(failing) {
         info!(stream = consumer.stream, consumer = consumer.name, "consumer.back");
     }
@@ -75,28 +79,61 @@ async fn pull_until_failure(
         if stop.is_cancelled() || pull(consumer, &handle, sender, stop).await?.is_none() {
             return Ok(());
         }
+        floor.refresh(consumer).await?;
     }
-    Err(Error::Read { stream: consumer.stream.to_owned(), source: "the connection is down".into() })
+    Err(Error::reading(consumer.stream, "the connection is down"))
 }
 
-/// Finds the consumer, and makes it anew where somebody deleted it: it then begins with the first message that the
-/// stream holds, and what was dealt with is found to be done.
-async fn open(consumer: &Consumer) -> Result<PullConsumer, Error> {
-    let failed =
-        |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
+/// How far a consumer was last seen to have everything done, in which stream of this name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Floor {
+    sequence: u64,
+    /// When the stream was made.
+    made: i64,
+    asked: Option<Instant>,
+}
+
+impl Floor {
+    /// Asks again, if that was long ago.
+    async fn refresh(&mut self, consumer: &Consumer) -> Result<(), Error> {
+        if self.asked.is_some_and(|asked| asked.elapsed() < ASK) {
+            return Ok(());
+        }
+        let info = topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await?;
+        if self.asked.is_none() {
+            self.made = topology::made(&topology::stream_info(&consumer.broker, consumer.stream).await?);
+        }
+        (self.sequence, self.asked) = (info.ack_floor.stream_sequence, Some(Instant::now()));
+        Ok(())
+    }
+
+    /// Where the consumer goes on if it has to be made anew: another stream of this name begins at its first message.
+    async fn resume(self, consumer: &Consumer) -> Result<u64, Error> {
+        let made = topology::made(&topology::stream_info(&consumer.broker, consumer.stream).await?);
+        Ok(if made == self.made { self.sequence } else { 0 })
+    }
+}
+
+/// Finds the consumer, and makes it anew where somebody deleted it: it goes on where it was last seen, and where it was
+/// never seen with the first message that the stream holds. What was dealt with is found to be done.
+async fn open(consumer: &Consumer, floor: &mut Floor) -> Result<PullConsumer, Error> {
     consumer.broker.connected().await;
+    let known = *floor;
+    floor.asked = None;
     // Asked first, because this ends at once when the connection is lost.
-    match topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await {
-        Ok(_) => {}
+    match floor.refresh(consumer).await {
+        Ok(()) => {}
         Err(error) if consumer.recreate && error.code() == Some(Code::ConsumerNotFound) => {
-            topology::create_consumer(&consumer.broker, consumer.stream, consumer.name).await?;
-            warn!(stream = consumer.stream, consumer = consumer.name, "consumer.recreated: it was deleted");
+            let after = known.resume(consumer).await?;
+            topology::create_consumer(&consumer.broker, consumer.stream, consumer.name, after).await?;
+            warn!(stream = consumer.stream, consumer = consumer.name, after, "consumer.recreated: it was deleted");
         }
         Err(error) => return Err(error),
     }
     let context = consumer.broker.jetstream();
-    let stream = context.get_stream_no_info(consumer.stream).await.map_err(|error| failed(Box::new(error)))?;
-    stream.get_consumer(consumer.name).await.map_err(failed)
+    let stream = context.get_stream_no_info(consumer.stream).await;
+    let stream = stream.map_err(|error| Error::reading(consumer.stream, error))?;
+    stream.get_consumer(consumer.name).await.map_err(|error| Error::reading(consumer.stream, error))
 }
 
 /// One pull. None when nobody listens any more.
@@ -106,32 +143,33 @@ async fn pull(
     sender: &Sender<(Message, Slot)>,
     stop: &CancellationToken,
 ) -> Result<Option<()>, Error> {
-    let failed =
-        |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: consumer.stream.to_owned(), source };
-    let Some(mut slots) = stop.run_until_cancelled(consumer.slots.take()).await else { return Ok(None) };
+    let failed = |error| Error::reading(consumer.stream, error);
+    let Some(mut room) = stop.run_until_cancelled(consumer.slots.take()).await else { return Ok(None) };
     let mut batch: pull::Batch = handle
         .batch()
-        .max_messages(slots.len())
-        .max_bytes(MAX_BYTES)
+        .max_messages(room.slots())
+        .max_bytes(PULL)
         .expires(EXPIRES)
         .heartbeat(HEARTBEAT)
         .messages()
         .await
-        .map_err(|error| failed(Box::new(error)))?;
+        .map_err(|error| Error::reading(consumer.stream, error))?;
     let mut lost = std::pin::pin!(consumer.broker.lost());
     loop {
         let message = tokio::select! {
             biased;
             message = next(&mut batch, stop) => message,
-            () = &mut lost => return Err(failed("the connection is down".into())),
+            () = &mut lost => return Err(Error::reading(consumer.stream, "the connection is down")),
         };
         let Some(message) = message else { return Ok(Some(())) };
         let message = message.map_err(failed)?;
-        let (Some(message), Some(slot)) = (Message::consumed(message.message), slots.pop()) else { continue };
+        let size = message.length;
+        let Some(message) = Message::consumed(message.message) else { continue };
+        let Some(slot) = room.fill(&consumer.slots, size) else { continue };
         if message.delivered > 1 {
             consumer.redelivered.inc();
         }
-        if sender.send((message, slot.fill(&consumer.slots))).await.is_err() {
+        if sender.send((message, slot)).await.is_err() {
             return Ok(None);
         }
     }

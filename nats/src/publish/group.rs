@@ -1,7 +1,7 @@
 //! Group commit: what waits while a batch is in flight becomes the next one. No timer: a lone message goes at
 //! once.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -22,7 +22,7 @@ type Outcomes = Vec<Result<Stored, PublishError>>;
 /// Messages that stay together and in order, and who waits for them.
 #[derive(Debug)]
 pub(super) struct Unit {
-    messages: Vec<Outgoing>,
+    messages: Arc<[Outgoing]>,
     deadline: Instant,
     reply: oneshot::Sender<Outcomes>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Group {
 /// Hands messages to the group and waits for what became of them.
 pub(super) async fn submit(
     group: &mpsc::Sender<Unit>,
-    messages: Vec<Outgoing>,
+    messages: Arc<[Outgoing]>,
     deadline: Instant,
 ) -> Result<Outcomes, PublishError> {
     let (reply, outcomes) = oneshot::channel();
@@ -94,7 +94,7 @@ async fn commit(broker: &Broker, units: Vec<Unit>) {
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut unique: Vec<&Outgoing> = Vec::new();
     let mut index: Vec<(usize, bool)> = Vec::new();
-    for message in units.iter().flat_map(|unit| &unit.messages) {
+    for message in units.iter().flat_map(|unit| unit.messages.iter()) {
         let fresh = unique.len();
         let place = *places.entry(&message.id).or_insert(fresh);
         if place == fresh {

@@ -3,11 +3,13 @@
 use schemas::route::Status;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
+use store::{Columns, Db};
+
+use super::{Page, page};
 use crate::{
     connection::{Connection, NewConnection},
     error::Error,
 };
-use store::{Columns, Db};
 
 /// Inserts a connection, or revives a revoked one with the next generation; none where one exists that is not
 /// revoked.
@@ -75,9 +77,9 @@ pub(crate) async fn list(db: &AnyPool, org: Option<&str>) -> Result<Vec<Connecti
 }
 
 /// The next connections in the order of their ids.
-pub(crate) async fn after(db: &AnyPool, id: &str, limit: i64) -> Result<Vec<Connection>, Error> {
+pub(crate) async fn after(db: &AnyPool, id: &str, limit: i64) -> Result<Page<Connection>, Error> {
     let query = sqlx::query("select * from connections where id > $1 order by id limit $2");
-    query.bind(id).bind(limit).fetch_all(db).await?.iter().map(|row| read(row, "")).collect()
+    page(&query.bind(id).bind(limit).fetch_all(db).await?, |row| read(row, ""))
 }
 
 /// Moves the version of an unchanged row beyond what the bucket holds. Tells whether the row was unchanged.

@@ -5,7 +5,7 @@ use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
 use store::{Columns, Db};
 
-use super::connections;
+use super::{Page, connections, page};
 use crate::{
     connection::Connection,
     error::Error,
@@ -128,9 +128,9 @@ pub(crate) async fn get(db: &AnyPool, id: &str) -> Result<Option<(Link, Connecti
 }
 
 /// The next links, with their connections, in the order of their ids.
-pub(crate) async fn after(db: &AnyPool, id: &str, limit: i64) -> Result<Vec<(Link, Connection)>, Error> {
+pub(crate) async fn after(db: &AnyPool, id: &str, limit: i64) -> Result<Page<(Link, Connection)>, Error> {
     let query = sqlx::query(with_connection!("where links.id > $1 order by links.id limit $2"));
-    query.bind(id).bind(limit).fetch_all(db).await?.iter().map(read_both).collect()
+    page(&query.bind(id).bind(limit).fetch_all(db).await?, read_both)
 }
 
 /// Moves the version of an unchanged row beyond what the bucket holds. Tells whether the row was unchanged.

@@ -79,14 +79,15 @@ async fn rows_are_read_page_by_page_without_a_gap() {
         }
         let db = &house.records.db;
         let (mut seen, mut last) = (Vec::new(), String::new());
-        while let Some((link, _)) = links::after(&db.pool, &last, 1).await.expect("a page").pop() {
-            last.clone_from(&link.id);
-            seen.push(link.id);
+        while let Some((id, link)) = links::after(&db.pool, &last, 1).await.expect("a page").pop() {
+            assert_eq!(link.expect("a link").0.id, id);
+            last.clone_from(&id);
+            seen.push(id);
         }
         seen.dedup();
         assert_eq!(seen.len(), 6);
         let first = connections::after(&db.pool, "", 2).await.expect("a page");
-        let second = connections::after(&db.pool, &first[1].id, 2).await.expect("a page");
+        let second = connections::after(&db.pool, &first[1].0, 2).await.expect("a page");
         assert_eq!((first.len(), second.len()), (2, 1));
     })
     .await;
@@ -123,6 +124,14 @@ async fn an_impossible_row_is_named_and_not_guessed_at() {
             matches!(&error, Error::Store(store::Error::Impossible { table: "links", id: found, column: "sync_events" }) if *found == id)
         );
         house.get(&format!("/connections/{connection}/resources")).await.refused(500, "internal");
+        let other = house.link(&connection, json!({"providerResourceId": "2"})).await;
+        let page = links::after(&house.records.db.pool, "", 2).await.expect("a page");
+        let readable: Vec<&str> = page.iter().filter(|(_, link)| link.is_ok()).map(|(id, _)| id.as_str()).collect();
+        assert_eq!(
+            readable,
+            [other.body["resource"]["id"].as_str().expect("an id")],
+            "the others of its page are read"
+        );
         let refused = sqlx::query("update links set status = 'lost'").execute(&house.records.db.pool).await;
         assert!(refused.is_err(), "the database takes no status that we do not know");
     })

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{DELIVERY_HEADER, EVENT_HEADER};
 use crate::{
-    json::{object, raw_id, raw_object},
+    json::{object, raw_id_of},
     provider::{Identity, Received},
 };
 
@@ -27,12 +27,6 @@ struct Envelope<'a> {
     repositories_removed: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Identified<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-}
-
 /// Reads event and delivery id from the headers, installation and repositories from the body.
 pub(super) fn identify(received: &Received<'_>) -> Identity {
     let header = |name| (received.header)(name).filter(|value| !value.is_empty());
@@ -40,7 +34,7 @@ pub(super) fn identify(received: &Received<'_>) -> Identity {
     Identity {
         delivery: header(DELIVERY_HEADER).unwrap_or(received.body_sha256).to_owned(),
         event: header(EVENT_HEADER).map(str::to_owned),
-        account: id_of(body.installation),
+        account: raw_id_of(body.installation),
         resources: resources(&body),
     }
 }
@@ -49,15 +43,11 @@ fn resources(body: &Envelope<'_>) -> Vec<String> {
     let lists = [body.repositories_added, body.repositories_removed, body.repositories];
     let repositories = std::iter::once(body.repository).chain(lists.into_iter().flat_map(elements).map(Some));
     let mut seen = HashSet::new();
-    repositories.filter_map(id_of).filter(|id| seen.insert(id.clone())).collect()
+    repositories.filter_map(raw_id_of).filter(|id| seen.insert(id.clone())).collect()
 }
 
 fn elements(list: Option<&RawValue>) -> Vec<&RawValue> {
     list.and_then(|list| serde_json::from_str(list.get()).ok()).unwrap_or_default()
-}
-
-fn id_of(object: Option<&RawValue>) -> Option<String> {
-    raw_id(raw_object::<Identified<'_>>(object)?.id)
 }
 
 #[cfg(test)]

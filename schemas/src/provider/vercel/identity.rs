@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    json::{object, raw_id, raw_object},
+    json::{object, raw_id, raw_id_of, raw_object},
     provider::{Identity, Received},
 };
 
@@ -35,9 +35,7 @@ struct Payload<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Identified<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
+struct Deployment<'a> {
     #[serde(borrow)]
     project_id: Option<&'a RawValue>,
 }
@@ -47,20 +45,16 @@ struct Identified<'a> {
 pub(super) fn identify(received: &Received<'_>) -> Identity {
     let body: Envelope<'_> = object(received.body).unwrap_or_default();
     let payload: Payload<'_> = raw_object(body.payload).unwrap_or_default();
-    let project = id_of(payload.project).or_else(|| raw_id(payload.project_id)).or_else(|| {
-        let deployment: Identified<'_> = raw_object(payload.deployment)?;
+    let project = raw_id_of(payload.project).or_else(|| raw_id(payload.project_id)).or_else(|| {
+        let deployment: Deployment<'_> = raw_object(payload.deployment)?;
         raw_id(deployment.project_id)
     });
     Identity {
         delivery: raw_id(body.id).unwrap_or_else(|| received.body_sha256.to_owned()),
         event: body.event.filter(|event| event.get().starts_with('"')).and_then(|event| raw_id(Some(event))),
-        account: id_of(payload.team).or_else(|| id_of(payload.user)),
+        account: raw_id_of(payload.team).or_else(|| raw_id_of(payload.user)),
         resources: project.into_iter().collect(),
     }
-}
-
-fn id_of(object: Option<&RawValue>) -> Option<String> {
-    raw_id(raw_object::<Identified<'_>>(object)?.id)
 }
 
 #[cfg(test)]

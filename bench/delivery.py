@@ -1,0 +1,171 @@
+"""Pushes to endpoints: how many, how late, and what failing ones cost the others."""
+
+import json
+import subprocess
+import urllib.error
+import urllib.request
+
+from harness import SECRET, Failed, Gateway, Nats, memory, progress
+
+KEY = "bench-key"
+# The organisation of the first links, as `gw-bench routes` names it.
+ORGS = "org_{:026}"
+LINKS_PER_ORG = 20
+
+
+def measure(bench):
+    results = bench.results["delivery"] = {}
+    for name, part in (("rate", rates), ("latency", latency), ("down", one_down), ("many", many)):
+        try:
+            results[name] = part(bench)
+        except Failed as failed:
+            results[name] = bench.fail(failed)
+
+
+def ask(gateway, method, path, body=None):
+    """Asks the API of a gateway."""
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"x-api-key": KEY, "content-type": "application/json"}
+    request = urllib.request.Request(f"http://{gateway.api}{path}", data=data, headers=headers, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise Failed(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from None
+
+
+def endpoint(gateway, org, port, path="/", **more):
+    body = {"orgId": ORGS.format(org), "url": f"http://127.0.0.1:{port}{path}", "events": ["*"], **more}
+    return ask(gateway, "POST", "/endpoints", body)["id"]
+
+
+def gateway_of(bench, server, roles):
+    gateway = Gateway(bench, server, roles, env={"GW_ENDPOINT_ALLOW": "127.0.0.1/32"})
+    gateway.ready()
+    return gateway
+
+
+def watched(gateway, server):
+    return ["--watch", f"gw={gateway.process.pid}", "--watch", f"nats={server.process.pid}"]
+
+
+class Taking:
+    """A gw-bench command that prints its ports first and its result last."""
+
+    def __init__(self, bench, *args):
+        command = [str(bench.binary("gw-bench")), *[str(arg) for arg in args]]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.bench, self.process = bench, subprocess.Popen(command, **pipes)
+        bench.processes.running.append(self.process)
+        said = self.process.stdout.readline()
+        if not said:
+            raise Failed(f"gw-bench {args[0]}: {self.process.stderr.read()}")
+        self.ports = json.loads(said)["ports"]
+
+    def result(self):
+        out, said = self.process.communicate("\n")
+        self.bench.processes.running.remove(self.process)
+        if self.process.returncode != 0:
+            raise Failed(f"gw-bench: {said}")
+        return json.loads(out)
+
+
+def rates(bench):
+    """A backlog of events, pushed as fast as it goes: to one receiver, and to a hundred."""
+    results = {}
+    for sync in ("always", "default"):
+        for receivers in (1, 100):
+            events = bench.sizes["pushes"] // receivers
+            progress(f"delivery, {sync}: {events} events to {receivers} receivers")
+            server = Nats(bench, sync)
+            bench.measure("events", "--nats", server.url, "--count", events)
+            gateway = gateway_of(bench, server, ["deliver"])
+            taking = Taking(bench, "receive", "--count", receivers, "--expect", events * receivers, *watched(gateway, server))
+            for port in taking.ports:
+                endpoint(gateway, 0, port, start=1, concurrency=100 if receivers == 1 else 8)
+            result = taking.result()
+            results[f"{sync}, {receivers} receivers"] = {**result, "gw": memory(gateway.process)}
+            gateway.stop()
+            server.drop()
+            if result["received"] != result["expected"]:
+                bench.fail(Failed(f"{result['received']} of {result['expected']} pushes came ({sync}, {receivers} receivers)"))
+    for receivers in (1, 100):
+        best = max(results[f"{sync}, {receivers} receivers"]["per_second"] for sync in ("always", "default"))
+        bench.target(f"pushes a second to {receivers} receivers", best, 5000)
+    return results
+
+
+def latency(bench):
+    """From the post to the receiver at 1,000/s: every webhook leads to one push."""
+    results = {}
+    for sync in ("always", "default"):
+        progress(f"delivery: post to receiver at 1,000/s, {sync}")
+        server = Nats(bench, sync)
+        accounts = 64
+        bench.measure("routes", "--nats", server.url, "--count", accounts)
+        gateway = gateway_of(bench, server, ["ingest", "router", "deliver"])
+        results[sync] = posted(bench, server, gateway, accounts, 1000, 1, lambda port: [
+            endpoint(gateway, org, port, concurrency=32) for org in range(-(-accounts // LINKS_PER_ORG))
+        ])
+        gateway.stop()
+        server.drop()
+    bench.target("post to receiver at 1,000/s, p99", min(found["latency"]["p99_ms"] for found in results.values()), 50, "ms", most=True)
+    return results
+
+
+def one_down(bench):
+    """A hundred endpoints of one organisation, first all well, then one of them down."""
+    results = {}
+    for down in (0, 1):
+        progress(f"delivery: 100 endpoints, {down} down")
+        server = Nats(bench, "always")
+        bench.measure("routes", "--nats", server.url, "--count", LINKS_PER_ORG)
+        gateway = gateway_of(bench, server, ["ingest", "router", "deliver"])
+
+        def endpoints(port):
+            for number in range(100 - down):
+                endpoint(gateway, 0, port, f"/{number}")
+            for _ in range(down):
+                endpoint(gateway, 0, 9, "/nobody")  # The port of discard: nobody listens there.
+
+        results[down] = posted(bench, server, gateway, LINKS_PER_ORG, 10, 100 - down, endpoints)
+        gateway.stop()
+        server.drop()
+    moved = results[1]["latency"]["p99_ms"] / max(results[0]["latency"]["p99_ms"], 0.001)
+    bench.target("one endpoint of 100 down: p99 of the others, times as before", moved, 1.1, most=True)
+    return results
+
+
+def posted(bench, server, gateway, accounts, rate, fan_out, endpoints):
+    args = ["--nats", server.url, "--to", gateway.to, "--secret", SECRET, "--accounts", accounts, "--receivers", 1]
+    args += ["--rate", rate, "--fan-out", fan_out, "--seconds", bench.sizes["e2e"], *watched(gateway, server)]
+    taking = Taking(bench, "e2e", *args)
+    endpoints(taking.ports[0])
+    result = taking.result()
+    if result["received"] != result["expected"]:
+        bench.fail(Failed(f"{result['received']} of {result['expected']} pushes came at {rate}/s"))
+    return result
+
+
+def many(bench):
+    """Two thousand endpoints in one process, none failing, then a tenth of them."""
+    results = {}
+    count, each = bench.sizes["endpoints"], 10
+    for failing in (0, count // 10):
+        progress(f"delivery: {count} endpoints, {failing} of them failing")
+        server = Nats(bench, "always")
+        gateway = gateway_of(bench, server, ["deliver"])
+        well = count - failing
+        taking = Taking(bench, "receive", "--count", 1, "--expect", well * each, *watched(gateway, server))
+        for number in range(count):
+            # Not more than an organisation may have.
+            endpoint(gateway, number // 50, taking.ports[0], f"/{'fail' if number < failing else 'well'}/{number}")
+        idle = memory(gateway.process)
+        bench.measure("events", "--nats", server.url, "--count", each * -(-count // 50), "--orgs", -(-count // 50))
+        result = taking.result()
+        results[failing] = {**result, "idle": idle, "gw": memory(gateway.process), "nats": memory(server.process)}
+        gateway.stop()
+        server.drop()
+        if result["received"] != result["expected"]:
+            bench.fail(Failed(f"{result['received']} of {result['expected']} pushes came to {count} endpoints, {failing} failing"))
+    return results

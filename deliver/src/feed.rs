@@ -1,0 +1,205 @@
+//! Events over HTTP: `GET /events/stream`, server-sent events from any point that the stream still holds.
+//!
+//! A reader's place is the sequence of the last event it saw. Nothing is jumped over in silence: what expired before
+//! it could be read is answered with 410, and ends a stream that has begun.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::{RawQuery, State},
+    http::{HeaderMap, HeaderValue, header},
+    response::Response,
+};
+use nats::{Broker, Follower, Next, topology};
+use schemas::{
+    caller::Caller,
+    header as names,
+    problem::{Problem, Refusal},
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::Error;
+
+mod ask;
+mod frame;
+
+use ask::{Ask, From};
+
+/// How long nothing may be said on a quiet stream.
+const QUIET: Duration = Duration::from_secs(15);
+/// Streams of one key, and of all.
+const PER_KEY: usize = 10;
+const IN_ALL: usize = 500;
+
+/// Reads events for those who ask over HTTP. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    broker: Broker,
+    clock: schemas::ambient::Clock,
+    places: Places,
+    /// Ends all streams at a stop.
+    stop: CancellationToken,
+}
+
+impl Feed {
+    pub(crate) fn new(broker: Broker, clock: schemas::ambient::Clock) -> Self {
+        Self { broker, clock, places: Places::default(), stop: CancellationToken::new() }
+    }
+
+    /// Ends all streams when told to stop: their readers come back to another process.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        stop.cancelled().await;
+        self.stop.cancel();
+    }
+}
+
+/// The route.
+pub(crate) fn api(feed: Feed) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(stream)).with_state(feed)
+}
+
+/// Events as they come, and from any point that the stream still holds: server-sent events.
+///
+/// The id of an event is its sequence; who comes back sends it as `Last-Event-ID`.
+#[utoipa::path(
+    get,
+    path = "/events/stream",
+    tag = "events",
+    params(
+        ("orgId" = Option<String>, Query, description = "The organisation; the key's own without it"),
+        ("types" = Option<String>, Query, description = "Patterns separated by commas: `github:push`, `github:*`, `*`"),
+        ("history" = Option<bool>, Query, description = "Also backfilled and replayed events"),
+        ("from" = Option<String>, Query, description = "`now`, `first`, or a sequence to begin with"),
+        ("since" = Option<String>, Query, description = "A time to begin with: `15m`, or RFC 3339"),
+        ("lastEventId" = Option<String>, Query, description = "In the place of the header"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")
+    ),
+    responses(
+        (status = 200, description = "Events", content_type = "text/event-stream", body = String),
+        (status = 410, description = "What comes next is not held any more", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "The key has too many streams open", body = Problem, content_type = "application/problem+json"),
+        Refusal
+    )
+)]
+async fn stream(
+    State(feed): State<Feed>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let ask = Ask::read(query.as_deref().unwrap_or_default(), &headers, &caller, feed.clock.now())?;
+    let seat = feed.places.take(&caller)?;
+    let follower = feed.follower(&ask).await?;
+    // One frame waits for the connection to take it; no more is read meanwhile.
+    let (sender, mut frames) = mpsc::channel(1);
+    tokio::spawn(tell(follower, ask, sender, feed.stop.clone(), seat));
+    let body = futures_util::stream::poll_fn(move |context| frames.poll_recv(context));
+    let body = futures_util::StreamExt::map(body, Ok::<Bytes, Infallible>);
+    let mut response = Response::new(Body::from_stream(body));
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+impl Feed {
+    /// A follower at the place that was asked for.
+    async fn follower(&self, ask: &Ask) -> Result<Follower, Error> {
+        let state = topology::stream_info(&self.broker, topology::GW_EVENT).await?.state;
+        let place = match ask.from {
+            From::Since(time) => return Ok(Follower::since(&self.broker, topology::GW_EVENT, ask.filters(), time)),
+            From::Now => state.last_sequence,
+            From::First => state.first_sequence.saturating_sub(1),
+            From::After(place) if place + 1 < state.first_sequence => {
+                return Err(Error::Expired { first: state.first_sequence });
+            }
+            From::After(place) if place > state.last_sequence => {
+                return Err(Error::Unknown { last: state.last_sequence });
+            }
+            From::After(place) => place,
+        };
+        Ok(Follower::after(&self.broker, topology::GW_EVENT, ask.filters(), place))
+    }
+}
+
+/// Sends what follows until the reader leaves, the gateway stops, or what it should read next has expired.
+async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, stop: CancellationToken, _seat: Seat) {
+    loop {
+        let next = tokio::select! {
+            next = follower.next(QUIET) => next,
+            () = frames.closed() => return,
+            () = stop.cancelled() => return,
+        };
+        let frame = match next {
+            Ok(Next::Quiet { sequence }) => frame::place(sequence),
+            Ok(Next::Message(message)) => {
+                let kind = message.header("ce-type").map(names::decode).unwrap_or_default();
+                if !ask.admits(&kind) {
+                    continue;
+                }
+                frame::event(message.sequence, &kind, &message.payload)
+            }
+            Ok(Next::Expired { first }) => {
+                let words = Error::Expired { first }.problem();
+                let words = serde_json::to_vec(&words).unwrap_or_default();
+                let _left = frames.send(frame::last_words("error", &words)).await.is_err();
+                return;
+            }
+            Err(error) => {
+                warn!(error = %schemas::cause::Chain(&error), "feed.ended");
+                return;
+            }
+        };
+        if frames.send(frame).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Who reads now, by key.
+#[derive(Clone, Debug, Default)]
+struct Places(Arc<Mutex<HashMap<String, usize>>>);
+
+impl Places {
+    fn take(&self, caller: &Caller) -> Result<Seat, Error> {
+        let key = caller.key.clone();
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.values().sum::<usize>() >= IN_ALL {
+            return Err(Error::Crowded);
+        }
+        let own = taken.entry(key.clone()).or_default();
+        if *own >= PER_KEY {
+            return Err(Error::TooManyStreams { most: PER_KEY });
+        }
+        *own += 1;
+        Ok(Seat { places: self.clone(), key })
+    }
+}
+
+/// One reader's place; free again when it is dropped.
+struct Seat {
+    places: Places,
+    key: String,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = taken.get_mut(&self.key) {
+            *own -= 1;
+            if *own == 0 {
+                taken.remove(&self.key);
+            }
+        }
+    }
+}

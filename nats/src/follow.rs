@@ -1,0 +1,171 @@
+//! Following a stream at the pace of who reads: a few messages are asked for at a time, and only when they are wanted.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
+use futures_util::StreamExt;
+use tracing::debug;
+
+use crate::{
+    connect::Broker,
+    error::Error,
+    message::Message,
+    read::{Start, policy},
+    topology,
+};
+
+/// Messages asked for at once, and their bytes at most.
+const BATCH: usize = 64;
+const BATCH_BYTES: usize = 2 << 20;
+/// The broker forgets a follower that asks for nothing for so long; it is made anew where it stood.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+/// Pause before a follower is made anew.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How long one that can neither be asked nor made anew is kept at it.
+const TRIES: u32 = 60;
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Next {
+    /// A message.
+    Message(Box<Message>),
+    /// Nothing matched for a while: everything up to this sequence was looked at.
+    Quiet {
+        /// The last sequence that was looked at.
+        sequence: u64,
+    },
+    /// Messages behind the reader's place expired before they were read; some of them may have matched.
+    Expired {
+        /// The first sequence that the stream still holds.
+        first: u64,
+    },
+}
+
+/// A place in a stream, and what follows it.
+#[derive(Debug)]
+pub struct Follower {
+    broker: Broker,
+    stream: &'static str,
+    filters: Vec<String>,
+    /// Everything up to here was read or looked at.
+    place: u64,
+    /// Where to begin instead, until something was read: a time, milliseconds since the epoch.
+    since: Option<i64>,
+    /// Whether more was known to wait behind the last message.
+    behind: bool,
+    consumer: Option<PullConsumer>,
+    pull: Option<Pull>,
+}
+
+/// Messages that were asked for. It is read to its end: what the broker sent to nobody would be missed.
+struct Pull {
+    messages: pull::Batch,
+    /// Whether it gave anything.
+    fruitful: bool,
+    /// The last sequence of the stream when it was asked.
+    asked_at: u64,
+}
+
+impl std::fmt::Debug for Pull {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pull").field("asked_at", &self.asked_at).finish_non_exhaustive()
+    }
+}
+
+impl Follower {
+    /// Follows a stream's messages that match one of the filters, beginning behind a sequence.
+    #[must_use]
+    pub fn after(broker: &Broker, stream: &'static str, filters: Vec<String>, place: u64) -> Self {
+        Self { broker: broker.clone(), stream, filters, place, since: None, behind: true, consumer: None, pull: None }
+    }
+
+    /// Follows what was stored at or after a time, milliseconds since the epoch, as far as the stream holds it.
+    #[must_use]
+    pub fn since(broker: &Broker, stream: &'static str, filters: Vec<String>, time: i64) -> Self {
+        Self { since: Some(time), behind: false, ..Self::after(broker, stream, filters, 0) }
+    }
+
+    /// What comes next; quiet after this time. A restart of the server is waited for.
+    pub async fn next(&mut self, patience: Duration) -> Result<Next, Error> {
+        let mut tries = 0;
+        loop {
+            match self.step(patience).await {
+                Ok(Some(next)) => return Ok(next),
+                Ok(None) => {}
+                Err(error) if tries >= TRIES => return Err(error),
+                Err(error) => {
+                    debug!(%error, stream = self.stream, "follower.again");
+                    tries += 1;
+                    (self.consumer, self.pull) = (None, None);
+                    tokio::time::sleep(AGAIN).await;
+                    self.broker.connected().await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self, patience: Duration) -> Result<Option<Next>, Error> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.to_owned(), source };
+        let Some(pull) = &mut self.pull else { return self.ask(patience).await };
+        let message = tokio::select! {
+            message = pull.messages.next() => message.transpose().map_err(failed)?,
+            () = self.broker.lost() => return Err(failed("the connection is down".into())),
+        };
+        let Some(message) = message else {
+            let (fruitful, asked_at) = (pull.fruitful, pull.asked_at);
+            self.pull = None;
+            if fruitful {
+                return Ok(None);
+            }
+            (self.place, self.since, self.behind) = (self.place.max(asked_at), None, false);
+            return Ok(Some(Next::Quiet { sequence: self.place }));
+        };
+        pull.fruitful = true;
+        let Some(message) = Message::consumed(message.message).filter(|message| message.sequence > self.place) else {
+            return Ok(None);
+        };
+        (self.place, self.since, self.behind) = (message.sequence, None, message.pending > 0);
+        Ok(Some(Next::Message(Box::new(message))))
+    }
+
+    /// Asks for more, unless what is behind the reader's place is not all there any more.
+    async fn ask(&mut self, patience: Duration) -> Result<Option<Next>, Error> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.to_owned(), source };
+        let state = topology::stream_info(&self.broker, self.stream).await?.state;
+        if self.behind && state.first_sequence > self.place + 1 {
+            return Ok(Some(Next::Expired { first: state.first_sequence }));
+        }
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => self.open().await?,
+        };
+        let asked = consumer.batch().max_messages(BATCH).max_bytes(BATCH_BYTES).expires(patience).messages().await;
+        let messages = asked.map_err(|error| failed(Box::new(error)))?;
+        self.consumer = Some(consumer);
+        self.pull = Some(Pull { messages, fruitful: false, asked_at: state.last_sequence });
+        Ok(None)
+    }
+
+    async fn open(&self) -> Result<PullConsumer, Error> {
+        let failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.to_owned(), source };
+        let stream =
+            self.broker.jetstream().get_stream_no_info(self.stream).await.map_err(|error| failed(Box::new(error)))?;
+        let mut config = pull::Config {
+            description: Some("gangway follower".to_owned()),
+            deliver_policy: policy(self.since.map_or(Start::Sequence(self.place + 1), Start::Since)),
+            ack_policy: AckPolicy::None,
+            inactive_threshold: FORGOTTEN,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        match self.filters.as_slice() {
+            [only] => config.filter_subject.clone_from(only),
+            several => config.filter_subjects = several.to_vec(),
+        }
+        stream.create_consumer(config).await.map_err(|error| failed(Box::new(error)))
+    }
+}

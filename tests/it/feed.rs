@@ -1,0 +1,203 @@
+//! Events over HTTP: server-sent events from any point that the stream still holds.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use nats::topology;
+use reqwest::{Client, Method, Response};
+use serde_json::{Value, json};
+use tests::{KEY, Link, Setup, Webhook, World, eventually};
+
+/// A server-sent event as a reader sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    id: u64,
+    kind: String,
+    data: String,
+}
+
+/// An open stream.
+struct Feed {
+    response: Response,
+    read: BytesMut,
+    /// The last id that was given, with or without an event.
+    place: u64,
+}
+
+impl Feed {
+    async fn open(world: &World, query: &str, place: Option<u64>) -> Self {
+        let mut request =
+            Client::new().get(format!("{}/events/stream?{query}", world.api_url())).header("x-api-key", KEY);
+        if let Some(place) = place {
+            request = request.header("Last-Event-ID", place);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{query}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, read: BytesMut::new(), place: 0 }
+    }
+
+    /// The next event; none where the stream ends.
+    async fn next(&mut self) -> Option<Seen> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|pair| pair == b"\n\n") {
+                let frame = self.read.split_to(end + 2);
+                let frame = String::from_utf8(frame.to_vec()).expect("UTF-8");
+                let field = |name: &str| frame.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+                if let Some(id) = field("id: ").first() {
+                    self.place = id.parse().expect("a sequence");
+                }
+                let data = field("data: ").join("\n");
+                if !data.is_empty() {
+                    return Some(Seen { id: self.place, kind: field("event: ").concat(), data });
+                }
+                continue;
+            }
+            let more = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("in time");
+            self.read.extend_from_slice(&more.ok().flatten()?);
+        }
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<Seen> {
+        let mut seen = Vec::with_capacity(count);
+        while seen.len() < count {
+            seen.push(self.next().await.expect("an event"));
+        }
+        seen
+    }
+}
+
+fn deliveries(seen: &[Seen]) -> Vec<String> {
+    let body = |seen: &Seen| serde_json::from_str::<Value>(&seen.data).expect("JSON");
+    seen.iter().map(|seen| body(seen)["deliveryId"].as_str().expect("an id").to_owned()).collect()
+}
+
+async fn status(world: &World, query: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    let answer = world.api_with(Method::GET, &format!("/events/stream?{query}"), None, headers).await;
+    (answer.status, answer.body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_sees_old_and_new_events_of_its_organisation_each_once_and_in_order() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    world.link(&Link::repository("org_2", "43")).await;
+    let webhooks: Vec<Webhook> = (0..60).map(|index| Webhook::push(42 + index % 2, index)).collect();
+    for webhook in &webhooks[..40] {
+        world.accept(webhook).await;
+    }
+    world.events("org_1", 20).await;
+    let mut feed = Feed::open(&world, "orgId=org_1&from=first", None).await;
+    let mut seen = feed.take(20).await;
+    for webhook in &webhooks[40..] {
+        world.accept(webhook).await;
+    }
+    seen.extend(feed.take(10).await);
+    let expected: Vec<String> = webhooks.iter().step_by(2).map(Webhook::delivery).collect();
+    assert_eq!(deliveries(&seen), expected);
+    assert!(seen.iter().all(|seen| seen.kind == "github:push"));
+    assert!(seen.windows(2).all(|pair| pair[0].id < pair[1].id));
+
+    // Whoever comes back goes on behind what it saw.
+    let mut back = Feed::open(&world, "orgId=org_1", Some(seen[24].id)).await;
+    assert_eq!(back.take(5).await, seen[25..]);
+    let mut since = Feed::open(&world, "orgId=org_1&since=1h", None).await;
+    assert_eq!(since.take(30).await, seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_comes_back_too_late_is_told_and_never_moved_on_in_silence() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    for index in 0..3 {
+        world.accept(&Webhook::push(42, index)).await;
+    }
+    world.events("org_1", 3).await;
+    let mut feed = Feed::open(&world, "orgId=org_1&from=first", None).await;
+    let seen = feed.take(3).await;
+    let broker = world.broker().await;
+    for event in &seen[..2] {
+        nats::delete(&broker, topology::GW_EVENT, event.id).await.expect("deleted");
+    }
+    let first = eventually("the first event is gone", || async {
+        let info = topology::stream_info(&broker, topology::GW_EVENT).await.ok()?;
+        (info.state.first_sequence == seen[2].id).then_some(info.state.first_sequence)
+    })
+    .await;
+    let key = ("x-api-key", KEY);
+    let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "0")]).await;
+    assert_eq!((code, &body["code"], &body["firstSequence"]), (410, &json!("events_expired"), &json!(first)));
+    let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "999999")]).await;
+    assert_eq!((code, &body["code"]), (410, &json!("place_unknown")));
+    let mut rest = Feed::open(&world, "orgId=org_1", Some(seen[1].id)).await;
+    assert_eq!(rest.take(1).await, seen[2..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_asks_for_types_and_everything_wrong_is_said_at_once() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    world.accept(&Webhook::push(42, 1)).await;
+    let issue = json!({ "action": "opened", "repository": { "id": 42 }, "issue": { "number": 1, "title": "t" } });
+    world.accept(&Webhook::new("github", "issues", issue.to_string())).await;
+    world.events("org_1", 2).await;
+    let mut feed = Feed::open(&world, "orgId=org_1&from=first&types=linear:*,github:issue.*", None).await;
+    assert_eq!(feed.take(1).await[0].kind, "github:issue.opened");
+
+    let key = ("x-api-key", KEY);
+    let (code, body) = status(&world, "types=push&history=maybe&from=x&since=soon&what=1", &[key]).await;
+    assert_eq!((code, &body["code"]), (400, &json!("invalid_query")));
+    let wrong: Vec<&str> = body["errors"].as_object().expect("errors").keys().map(String::as_str).collect();
+    assert_eq!(wrong, ["from", "history", "orgId", "query", "since", "types"]);
+    assert_eq!(status(&world, "orgId=org_1", &[key, ("x-org-id", "org_2")]).await.0, 404);
+    assert_eq!(status(&world, "orgId=org_1", &[]).await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_has_so_many_streams_and_one_that_is_closed_makes_room() {
+    let world = World::start().await;
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(Feed::open(&world, "orgId=org_1", None).await);
+    }
+    let key = ("x-api-key", KEY);
+    let (code, body) = status(&world, "orgId=org_1", &[key]).await;
+    assert_eq!((code, &body["code"]), (429, &json!("too_many_streams")));
+    open.pop();
+    eventually("a place is free", || async {
+        let request = Client::new().get(format!("{}/events/stream?orgId=org_1", world.api_url()));
+        (request.header("x-api-key", KEY).send().await.ok()?.status() == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_misses_nothing_when_the_broker_is_killed() {
+    let mut world = World::start().await;
+    if !world.owns_broker() {
+        return tests::skip("a killed broker", "the broker is shared");
+    }
+    world.link(&Link::repository("org_1", "42")).await;
+    let mut feed = Feed::open(&world, "orgId=org_1", None).await;
+    let first: Vec<Webhook> = (0..5).map(|index| Webhook::push(42, index)).collect();
+    for webhook in &first {
+        world.accept(webhook).await;
+    }
+    let mut seen = feed.take(5).await;
+    world.kill_nats();
+    let second: Vec<Webhook> = (5..10).map(|index| Webhook::push(42, index)).collect();
+    for webhook in &second {
+        eventually("the broker is back", || async { (world.post(webhook).await.status == 200).then_some(()) }).await;
+    }
+    seen.extend(feed.take(5).await);
+    let expected: Vec<String> = first.iter().chain(&second).map(Webhook::delivery).collect();
+    assert_eq!(deliveries(&seen), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_when_the_gateway_stops_and_holds_it_up_for_nobody() {
+    let mut world = Setup::new().with("GW_STOP_TIMEOUT", "20s").start().await;
+    let mut feed = Feed::open(&world, "orgId=org_1", None).await;
+    assert!(world.stop_gateway().success());
+    assert_eq!(feed.next().await, None);
+}

@@ -1,0 +1,67 @@
+//! The API is as its description says: a fuzzer reads the description and tries it on a running gateway.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::{KEY, Link, Webhook, World};
+
+/// Schemathesis: where `make tools` puts it.
+fn fuzzer() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    Some(root.join(".tools/schemathesis/bin/schemathesis")).filter(|file| file.is_file())
+}
+
+async fn description(world: &World) -> Value {
+    let answer = world.api(Method::GET, "/openapi.json", None).await;
+    assert_eq!(answer.status, 200);
+    answer.body
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_names_every_route_with_what_it_takes_and_answers() {
+    let world = World::start().await;
+    let description = description(&world).await;
+    assert_eq!(description["openapi"], json!("3.1.0"));
+    for (path, item) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("methods") {
+            let place = format!("{method} {path}");
+            assert!(operation["summary"].is_string(), "{place} has no summary");
+            let answers = operation["responses"].as_object().expect("answers");
+            assert!(answers.keys().any(|status| status.starts_with('2')), "{place} never succeeds");
+            for name in path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+                let named = operation["parameters"].as_array().expect("parameters");
+                assert!(named.iter().any(|known| known["name"] == name), "{place} does not describe {name}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_that_the_description_allows_or_forbids_is_answered_otherwise_than_it_says() {
+    let Some(fuzzer) = fuzzer() else {
+        return tests::skip("the API's fuzzer", "schemathesis is not installed: `make tools` says why");
+    };
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    world.accept(&Webhook::push(42, 1)).await;
+    world.events("org_1", 1).await;
+    let report = world.folder().join("fuzzer.txt");
+    let mut command = Command::new(fuzzer);
+    let settings = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
+    command
+        .args(["--config-file", &settings.display().to_string()])
+        .args(["run", &format!("{}/openapi.json", world.api_url()), "--header", &format!("X-API-Key: {KEY}")])
+        // A stream of events does not end by itself.
+        .args(["--exclude-path", "/events/stream", "--max-examples", "25", "--seed", "1", "--workers", "2"])
+        .args(["--no-color", "--request-timeout", "30"])
+        .current_dir(world.folder())
+        .stdout(std::fs::File::create(&report).expect("a report"));
+    let status = tokio::task::spawn_blocking(move || command.status()).await.expect("a thread").expect("it runs");
+    let said = std::fs::read_to_string(&report).unwrap_or_default();
+    assert!(status.success(), "{said}");
+    assert_eq!(world.get("/healthz").await.status, 200, "{said}");
+}
