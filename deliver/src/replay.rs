@@ -12,4 +12,3 @@ mod wish;
 pub(crate) use http::api;
 pub(crate) use redeliver::run;
 pub(crate) use start::commands;
-pub(crate) use wish::moment;

@@ -6,11 +6,11 @@ use nats::{Broker, Reader, Start, topology::GW_DLQ};
 use schemas::{
     caller::Caller,
     fields::{Fault, Fields},
-    subject,
+    instant, subject,
 };
 
 use super::Letter;
-use crate::{error::Error, replay::moment};
+use crate::error::Error;
 
 /// Letters looked at in one go; the rest is for the next.
 const SCAN: usize = 20_000;
@@ -37,7 +37,7 @@ impl Which {
         let text = |fields: &mut Fields<'_>, name| fields.optional(name).map(str::to_owned);
         let time = |fields: &mut Fields<'_>, name| {
             let text = fields.optional(name)?;
-            moment(text, now).or_else(|| {
+            instant::moment(text, now).or_else(|| {
                 fields.fault(name, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d"))
             })
         };

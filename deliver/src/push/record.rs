@@ -160,7 +160,7 @@ impl Engine {
             timer: None,
         };
         self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
-        if let Some(letter) = about.letter.filter(|_| is_end(outcome)) {
+        if let Some(letter) = about.letter.filter(|_| outcome.ends()) {
             self.discard(letter).await;
         }
         Ok(())
@@ -270,15 +270,6 @@ impl Engine {
                 return Err(Stopped);
             }
         }
-    }
-}
-
-/// Whether nothing more follows for a push.
-fn is_end(outcome: PushOutcome) -> bool {
-    use PushOutcome::{Dead, Delivered, Dropped, Expired, Held, Redriven, Scheduled};
-    match outcome {
-        Delivered | Dead | Dropped | Expired => true,
-        Scheduled | Held | Redriven => false,
     }
 }
 

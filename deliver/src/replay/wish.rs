@@ -148,7 +148,7 @@ fn list(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
 
 fn time(fields: &mut Fields<'_>, name: &'static str, now: i64) -> Option<i64> {
     let text = fields.optional(name)?;
-    match moment(text, now) {
+    match instant::moment(text, now) {
         Some(moment) => Some(moment),
         None => fields.fault(name, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d")),
     }
@@ -168,25 +168,6 @@ fn rate(fields: &mut Fields<'_>) -> Rate {
         },
         Some(_) => fields.fault("ratePerSecond", Fault::MustBe("a whole number or max")).unwrap_or_default(),
     }
-}
-
-/// A point in time, or one so long before now.
-pub(crate) fn moment(text: &str, now: i64) -> Option<i64> {
-    ago(text).map(|ago| now.saturating_sub(ago)).or_else(|| instant::parse(text))
-}
-
-/// Milliseconds of `30s`, `15m`, `2h` or `7d`.
-fn ago(text: &str) -> Option<i64> {
-    let at = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let (number, unit) = text.split_at(at);
-    let unit = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.parse::<i64>().ok()?.checked_mul(unit)
 }
 
 fn is_id(text: &str) -> bool {

@@ -126,10 +126,7 @@ async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothi
     assert_eq!((world.metric("gw_ledger_writing").await, second.metric("gw_ledger_writing").await), (1.0, 0.0));
     let pid = world.gateway().pid();
     tests::kill(pid, rustix::process::Signal::STOP);
-    eventually("the other writes", || async {
-        (second.metric("gw_ledger_writing").await > 0.5).then_some(())
-    })
-    .await;
+    eventually("the other writes", || async { (second.metric("gw_ledger_writing").await > 0.5).then_some(()) }).await;
     tests::kill(pid, rustix::process::Signal::CONT);
     send(&world, 20).await;
     world.settled().await;
