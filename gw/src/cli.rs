@@ -6,8 +6,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, AuditArgs, DeliveriesArgs, DlqArgs, DoctorArgs, LedgerArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs,
-    RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs, TraceArgs,
+    self, AuditArgs, DeliveriesArgs, DlqArgs, DoctorArgs, EndpointArgs, KeyArgs, LedgerArgs, LinkArgs, LogArgs,
+    MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
+    TraceArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -60,6 +61,10 @@ pub(crate) enum Command {
     Topology(TopologyArgs),
     /// Link a repository, project, team or account to an organisation.
     Link(LinkArgs),
+    /// Push events to HTTP endpoints.
+    Endpoint(Box<EndpointArgs>),
+    /// Make and revoke keys of the API.
+    Key(KeyArgs),
     /// Maintain the routes.
     Routes(RoutesArgs),
     /// Describe the messages (JSON Schema) or the subjects (AsyncAPI) for programs that read them.

@@ -12,8 +12,10 @@ mod database;
 mod dev;
 mod dlq;
 mod doctor;
+mod endpoint;
 mod error;
 mod health;
+mod key;
 mod ledger;
 mod lifecycle;
 mod link;
@@ -77,6 +79,8 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Doctor(doctor) => doctor::run(*doctor).await,
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,
+        Command::Endpoint(endpoint) => endpoint::run(*endpoint).await,
+        Command::Key(key) => key::run(key).await,
         Command::Routes(routes) => link::routes(routes).await,
         Command::Schema(args) => schema::run(&args),
         Command::Replay(replay) => replay::run(replay).await,
