@@ -11,8 +11,8 @@ pub(crate) mod parse;
 mod providers;
 
 pub(crate) use commands::{
-    ApiArgs, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerAction, LedgerArgs, LinkAction, LinkArgs, MigrateArgs, RoutesAction, RoutesArgs, SendArgs, StatusArgs, TailArgs,
-    TopologyAction, TopologyArgs, TraceArgs,
+    ApiArgs, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerAction, LedgerArgs, LinkAction, LinkArgs, MigrateArgs,
+    RoutesAction, RoutesArgs, SendArgs, StatusArgs, TailArgs, TopologyAction, TopologyArgs, TraceArgs,
 };
 pub(crate) use dev_env::DevEnv;
 pub(crate) use parse::duration;

@@ -14,7 +14,11 @@ mod timeline;
 
 /// The terms of each equation, in the order they are shown.
 const EQUATIONS: [(&str, &str, &[&str]); 3] = [
-    ("providers", "provider", &["stored", "pending", "parked", "dead", "routed", "filtered", "expired", "lost", "error"]),
+    (
+        "providers",
+        "provider",
+        &["stored", "pending", "parked", "dead", "routed", "filtered", "expired", "lost", "error"],
+    ),
     ("organisations", "orgId", &["claims", "events", "filtered", "error"]),
     (
         "endpoints",
@@ -67,8 +71,7 @@ pub(crate) async fn deliveries(args: DeliveriesArgs) -> Result<(), Error> {
         ("limit", &limit),
         ("cursor", &args.cursor),
     ];
-    let query: Vec<(&str, &str)> =
-        given.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
+    let query: Vec<(&str, &str)> = given.iter().filter_map(|(name, value)| Some((*name, value.as_deref()?))).collect();
     let page: Value = api.get("/deliveries", &query).await?;
     if args.json {
         return pretty(&page);

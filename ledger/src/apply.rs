@@ -12,7 +12,8 @@ use crate::{
 
 /// Applies what is new of an endpoint. Tells whether this process still writes.
 pub(crate) async fn run(writer: &mut Writer, wishes: &Wishes) -> Result<bool, Error> {
-    let known = sqlx::query("select version from ledger_endpoints where endpoint_id = $1").bind(wishes.endpoint.clone());
+    let known =
+        sqlx::query("select version from ledger_endpoints where endpoint_id = $1").bind(wishes.endpoint.clone());
     let known = known.fetch_optional(&writer.lease.db.pool).await?;
     let known = known.map(|row| sqlx::Row::try_get::<i64, _>(&row, 0)).transpose()?;
     if known == Some(wishes.newest()) {
@@ -93,9 +94,9 @@ async fn drop_unwanted(writer: &mut Writer, wishes: &Wishes) -> Result<bool, Err
                      where event_id = $2 and endpoint_id = $3 and state = 'pending'",
                 )
                 .bind(reason),
-                Fate::No => sqlx::query(
-                    "delete from pushes where event_id = $1 and endpoint_id = $2 and state = 'pending'",
-                ),
+                Fate::No => {
+                    sqlx::query("delete from pushes where event_id = $1 and endpoint_id = $2 and state = 'pending'")
+                }
             };
             changed.bind(event.id.clone()).bind(wishes.endpoint.clone()).execute(&mut *write).await?;
         }

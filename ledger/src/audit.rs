@@ -136,16 +136,7 @@ async fn once(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
         + organisations.iter().map(|organisation| organisation.error.abs()).sum::<i64>()
         + missing_events
         + endpoints.iter().map(|endpoint| endpoint.error.abs()).sum::<i64>();
-    Ok(Report {
-        at: moment.at,
-        streams,
-        router: floors,
-        providers,
-        organisations,
-        missing_events,
-        endpoints,
-        error,
-    })
+    Ok(Report { at: moment.at, streams, router: floors, providers, organisations, missing_events, endpoints, error })
 }
 
 /// Up to where a router is done; nothing where it has no consumer.

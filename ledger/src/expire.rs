@@ -72,10 +72,7 @@ async fn first_parked(inner: &Inner, parked: Extent) -> i64 {
 }
 
 /// Runs a step until it has nothing more to do.
-async fn all<'q>(
-    writer: &Writer,
-    step: impl Fn() -> Query<'q, Any, AnyArguments>,
-) -> Result<bool, Error> {
+async fn all<'q>(writer: &Writer, step: impl Fn() -> Query<'q, Any, AnyArguments>) -> Result<bool, Error> {
     loop {
         let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
         let changed = step().execute(&mut *write).await?.rows_affected();

@@ -71,7 +71,10 @@ async fn show(
     Ok(Json(trace::of(&deps.db, &deps.broker, &caller, &provider, &delivery).await?))
 }
 
-async fn status(State(ledger): State<Ledger>, Extension(caller): Extension<Caller>) -> Result<Json<state::State>, Error> {
+async fn status(
+    State(ledger): State<Ledger>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<state::State>, Error> {
     everyone(&caller)?;
     Ok(Json(state::of(&ledger.0.deps.db, &ledger.0.deps.broker).await?))
 }

@@ -50,8 +50,7 @@ impl Statements {
 
 fn sql<R: Row>(rows: usize) -> String {
     let row = |row: usize| {
-        let places: Vec<String> =
-            (1..=R::COLUMNS).map(|column| format!("${}", row * R::COLUMNS + column)).collect();
+        let places: Vec<String> = (1..=R::COLUMNS).map(|column| format!("${}", row * R::COLUMNS + column)).collect();
         format!("({})", places.join(","))
     };
     let values: Vec<String> = (0..rows).map(row).collect();

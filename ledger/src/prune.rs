@@ -115,13 +115,7 @@ impl Counted {
 }
 
 /// Adds to a total.
-pub(crate) async fn add(
-    db: &mut AnyConnection,
-    kind: &str,
-    id: &str,
-    state: &str,
-    number: i64,
-) -> Result<(), Error> {
+pub(crate) async fn add(db: &mut AnyConnection, kind: &str, id: &str, state: &str, number: i64) -> Result<(), Error> {
     sqlx::query(
         "insert into ledger_totals (kind, id, state, number) values ($1, $2, $3, $4)
          on conflict (kind, id, state) do update set number = ledger_totals.number + excluded.number",

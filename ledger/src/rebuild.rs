@@ -102,10 +102,8 @@ async fn close(lease: &Lease, counted: Counted) -> Result<(), Error> {
 
 /// Deletes the rows above a place, in steps.
 async fn clear(lease: &Lease, table: &str, above: i64) -> Result<(), Error> {
-    let last = format!(
-        "select sequence from {table} where sequence > $1 order by sequence limit 1 offset {}",
-        STEP * 10
-    );
+    let last =
+        format!("select sequence from {table} where sequence > $1 order by sequence limit 1 offset {}", STEP * 10);
     let delete = format!("delete from {table} where sequence > $1 and sequence <= $2");
     loop {
         let step = sqlx::query(sqlx::AssertSqlSafe(last.clone())).bind(above);

@@ -1,9 +1,7 @@
 //! How each row is written, so that writing it again changes nothing.
 
 use crate::{
-    facts::{
-        AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
-    },
+    facts::{AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow},
     insert::{Bound, Row},
 };
 
@@ -95,7 +93,8 @@ impl Row for OutcomeRow {
 }
 
 impl Row for FilteredRow {
-    const INTO: &'static str = "filtered (org_id, delivery_sequence, provider, delivery_id, links, sequence, decided_at)";
+    const INTO: &'static str =
+        "filtered (org_id, delivery_sequence, provider, delivery_id, links, sequence, decided_at)";
     const COLUMNS: usize = 7;
     const THEN: &'static str = "on conflict do nothing";
 
@@ -128,7 +127,14 @@ impl Row for (PushKey, PushRow) {
          stored_at = coalesce(excluded.stored_at, pushes.stored_at), \
          admitted = case when excluded.admitted = 1 then 1 else pushes.admitted end",
         newest!(
-            "state", "attempts", "next_at", "last_status", "last_error", "reason", "replay", "updated_at",
+            "state",
+            "attempts",
+            "next_at",
+            "last_status",
+            "last_error",
+            "reason",
+            "replay",
+            "updated_at",
             "updated_sequence"
         )
     );

@@ -5,9 +5,7 @@ use store::Error;
 
 use crate::{
     batch::Batch,
-    facts::{
-        AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
-    },
+    facts::{AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow},
     position::{self, Positions},
     source::Source,
     writer::Writer,
@@ -46,8 +44,7 @@ impl Rows {
             }
             batch.events.push(event);
         }
-        let (old_deliveries, deliveries) =
-            batch.deliveries.into_iter().partition(|(key, _)| key.sequence <= webhooks);
+        let (old_deliveries, deliveries) = batch.deliveries.into_iter().partition(|(key, _)| key.sequence <= webhooks);
         let (old_pushes, pushes) = batch.pushes.into_iter().partition(|(_, row)| row.sequence <= events);
         Self {
             deliveries,

@@ -131,9 +131,8 @@ impl Writer {
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(End::Stopped),
-                heard = timeout(IDLE, heard.recv_many(&mut told, BATCH)) => match heard {
-                    Ok(0) => return Ok(End::Again),
-                    Ok(_) | Err(_) => {}
+                heard = timeout(IDLE, heard.recv_many(&mut told, BATCH)) => if let Ok(0) = heard {
+                    return Ok(End::Again);
                 },
             }
             if !self.keep(inner, &mut told, stop).await {

@@ -179,9 +179,12 @@ pub struct WebhookNames {
 pub fn webhook_names(subject: &str) -> Option<WebhookNames> {
     let raw = |token: &str| token::decode(token).unwrap_or_else(|| token.to_owned());
     let history = is_history(subject);
-    let tokens: Vec<&str> = subject.strip_prefix(if history { "gw.history.webhook." } else { "gw.webhook." })?.split('.').collect();
+    let tokens: Vec<&str> =
+        subject.strip_prefix(if history { "gw.history.webhook." } else { "gw.webhook." })?.split('.').collect();
     match tokens[..] {
-        [provider, _event, delivery] => Some(WebhookNames { history, provider: raw(provider), delivery: raw(delivery) }),
+        [provider, _event, delivery] => {
+            Some(WebhookNames { history, provider: raw(provider), delivery: raw(delivery) })
+        }
         _ => None,
     }
 }

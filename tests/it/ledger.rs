@@ -92,7 +92,13 @@ pub(crate) async fn record(world: &mut World, attempts: &[Attempt]) {
     for attempt in attempts {
         let message = Outgoing {
             subject: subject::attempt(&attempt.org_id, &attempt.endpoint_id, &attempt.event_id),
-            id: format!("{}:{}:{}:{}", attempt.endpoint_id, attempt.event_id, attempt.attempt, attempt.outcome.as_str()),
+            id: format!(
+                "{}:{}:{}:{}",
+                attempt.endpoint_id,
+                attempt.event_id,
+                attempt.attempt,
+                attempt.outcome.as_str()
+            ),
             headers: Vec::new(),
             payload: serde_json::to_vec(attempt).expect("JSON").into(),
             once: false,

@@ -127,10 +127,7 @@ async fn cluster(binaries: &Path) -> Postgres {
     ]));
     let cluster = Cluster { folder, binaries: binaries.to_owned(), port };
     cluster.start().await;
-    Postgres {
-        url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-        ground: Ground::Cluster { cluster },
-    }
+    Postgres { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), ground: Ground::Cluster { cluster } }
 }
 
 impl Drop for Cluster {

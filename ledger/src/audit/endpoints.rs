@@ -60,13 +60,12 @@ pub(super) async fn applied(inner: &Inner) -> Result<bool, Error> {
 pub(super) async fn floors(inner: &Inner) -> Result<Floors, Error> {
     let rows = sqlx::query("select id from endpoints where deleted_at is null").fetch_all(&inner.deps.db.pool).await?;
     let ids = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
-    let asked = stream::iter(ids).map(async |id| {
-        match topology::consumer_info(&inner.deps.broker, GW_EVENT, &id).await {
+    let asked =
+        stream::iter(ids).map(async |id| match topology::consumer_info(&inner.deps.broker, GW_EVENT, &id).await {
             Ok(info) => Ok((id, i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX))),
             Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => Ok((id, 0)),
             Err(error) => Err(Error::from(error)),
-        }
-    });
+        });
     let answers: Vec<Result<(String, i64), Error>> = asked.buffer_unordered(AT_ONCE).collect().await;
     answers.into_iter().collect()
 }

@@ -70,8 +70,7 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Err
 }
 
 fn one(moment: &Moment<'_>, org: &str, count: Count, stream: Between) -> Organisation {
-    let (sealed, dropped) =
-        (moment.total("organisation", org, "event"), moment.total("organisation", org, "filtered"));
+    let (sealed, dropped) = (moment.total("organisation", org, "event"), moment.total("organisation", org, "filtered"));
     let found = count.events - count.gone;
     let error = stream.near(found) - found;
     let (events, filtered) = (count.events + sealed, count.filtered + dropped);

@@ -56,13 +56,7 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Provider>, Error> 
     Ok(providers)
 }
 
-async fn one(
-    moment: &Moment<'_>,
-    young: Young,
-    counts: &Counts,
-    lost: i64,
-    name: String,
-) -> Result<Provider, Error> {
+async fn one(moment: &Moment<'_>, young: Young, counts: &Counts, lost: i64, name: String) -> Result<Provider, Error> {
     let rows = |state: &str| counts.get(&(name.clone(), state.to_owned())).map_or(0, |(rows, _)| *rows);
     let both = |state: &str| rows(state) + moment.total("provider", &name, state);
     let gone: i64 = counts.iter().filter(|((of, _), _)| *of == name).map(|(_, (_, gone))| gone).sum();
@@ -142,9 +136,8 @@ async fn parked(moment: &Moment<'_>, name: &str, rows: i64) -> Result<i64, Error
             break;
         }
     }
-    let query = sqlx::query(
-        "select sequence from deliveries where state = 'parked' and provider = $1 and sequence <= $2",
-    );
+    let query =
+        sqlx::query("select sequence from deliveries where state = 'parked' and provider = $1 and sequence <= $2");
     let rows = query.bind(name.to_owned()).bind(moment.at).fetch_all(&moment.inner.deps.db.pool).await?;
     let parked = rows.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(i64::try_from(parked.iter().filter(|sequence| held.contains(sequence)).count()).unwrap_or(i64::MAX))

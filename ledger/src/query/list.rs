@@ -82,10 +82,10 @@ impl Conditions {
 }
 
 /// An event of the delivery `d` for an organisation.
-const HAS_EVENT: &str = "exists (select 1 from events e where e.delivery_id = d.delivery_id and e.provider = d.provider and e.org_id = ?)";
+const HAS_EVENT: &str =
+    "exists (select 1 from events e where e.delivery_id = d.delivery_id and e.provider = d.provider and e.org_id = ?)";
 /// The same where filters admitted nothing.
-const HAS_FILTERED: &str =
-    "exists (select 1 from filtered f where f.delivery_id = d.delivery_id and f.provider = d.provider and f.org_id = ?)";
+const HAS_FILTERED: &str = "exists (select 1 from filtered f where f.delivery_id = d.delivery_id and f.provider = d.provider and f.org_id = ?)";
 
 /// The page that a caller asks for.
 pub(crate) async fn page(db: &Db, caller: &Caller, params: &Params) -> Result<Page, Error> {

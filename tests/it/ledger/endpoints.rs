@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Link, Postgres, Setup, Webhook, World, eventually};
 
-use super::{attempt_of, audit, get, path, record, term};
+use super::{attempt_of, audit, get, path, record};
 
 /// Makes an endpoint of `org_1` that nothing is pushed to: it begins disabled.
 async fn endpoint(world: &World, events: &[&str], start: Option<Value>) -> String {

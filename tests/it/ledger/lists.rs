@@ -77,7 +77,8 @@ async fn filters_find_what_they_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn malformed_filters_are_all_named_at_once() {
     let world = World::start().await;
-    let answer = get(&world, "/deliveries?status=gone&limit=0&since=x&cursor=%21&colour=red&provider=nobody&orgId=").await;
+    let answer =
+        get(&world, "/deliveries?status=gone&limit=0&since=x&cursor=%21&colour=red&provider=nobody&orgId=").await;
     assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_query")));
     let errors = answer.body["errors"].as_object().expect("errors");
     let named: Vec<&str> = errors.keys().map(String::as_str).collect();

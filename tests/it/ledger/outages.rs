@@ -27,8 +27,7 @@ async fn caught_up(world: &World) {
 }
 
 async fn send(world: &World, count: u64) -> Vec<Webhook> {
-    let webhooks: Vec<Webhook> =
-        (0..count).map(|number| Webhook::push_numbered(42 + number % 3, 1, number)).collect();
+    let webhooks: Vec<Webhook> = (0..count).map(|number| Webhook::push_numbered(42 + number % 3, 1, number)).collect();
     world.post_all(&webhooks).await;
     webhooks
 }
@@ -75,7 +74,7 @@ async fn a_gateway_that_is_killed_while_it_writes_repeats_and_forgets_nothing() 
         world.start_gateway();
         world.ready().await;
     }
-    world.settled().await;
+    crate::checker::settled(&mut world).await;
     caught_up(&world).await;
     let report = audit(&world).await;
     assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(160)), "{report}");
@@ -127,10 +126,7 @@ async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothi
     assert_eq!((world.metric("gw_ledger_writing").await, second.metric("gw_ledger_writing").await), (1.0, 0.0));
     let pid = world.gateway().pid();
     tests::kill(pid, rustix::process::Signal::STOP);
-    eventually("the other writes", || async {
-        (second.metric("gw_ledger_writing").await > 0.5).then_some(())
-    })
-    .await;
+    eventually("the other writes", || async { (second.metric("gw_ledger_writing").await > 0.5).then_some(()) }).await;
     tests::kill(pid, rustix::process::Signal::CONT);
     send(&world, 20).await;
     world.settled().await;

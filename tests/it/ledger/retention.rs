@@ -50,7 +50,11 @@ async fn old_rows_become_totals_that_survive_a_rebuild_and_nothing_is_counted_tw
     .await;
     let report = audit(&world).await;
     let github = term(&report["providers"], "provider", "github");
-    assert_eq!((&report["error"], &github["routed"], &github["parked"]), (&json!(0), &json!(21), &json!(0)), "{report}");
+    assert_eq!(
+        (&report["error"], &github["routed"], &github["parked"]),
+        (&json!(0), &json!(21), &json!(0)),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

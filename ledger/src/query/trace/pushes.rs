@@ -73,9 +73,8 @@ pub(super) async fn of(db: &Db, event: &str) -> Result<Vec<Push>, Error> {
 }
 
 async fn attempts(db: &Db, event: &str, endpoint: &str) -> Result<Vec<Attempt>, Error> {
-    let query = sqlx::query(
-        "select * from attempts where event_id = $1 and endpoint_id = $2 order by stored_at, sequence",
-    );
+    let query =
+        sqlx::query("select * from attempts where event_id = $1 and endpoint_id = $2 order by stored_at, sequence");
     let rows = query.bind(event.to_owned()).bind(endpoint.to_owned()).fetch_all(&db.pool).await?;
     rows.iter().map(attempt).collect()
 }
