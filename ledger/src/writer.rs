@@ -177,6 +177,8 @@ impl Writer {
                 }
                 Err(_known) => {}
             }
+            // How far it lags is told meanwhile.
+            inner.metrics.wrote(0, 0, &self.positions);
             if stop.run_until_cancelled(sleep(AGAIN)).await.is_none() {
                 return false;
             }
