@@ -131,9 +131,8 @@ impl Writer {
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(End::Stopped),
-                heard = timeout(IDLE, heard.recv_many(&mut told, BATCH)) => match heard {
-                    Ok(0) => return Ok(End::Again),
-                    Ok(_) | Err(_) => {}
+                heard = timeout(IDLE, heard.recv_many(&mut told, BATCH)) => if let Ok(0) = heard {
+                    return Ok(End::Again);
                 },
             }
             if !self.keep(inner, &mut told, stop).await {
@@ -178,6 +177,8 @@ impl Writer {
                 }
                 Err(_known) => {}
             }
+            // How far it lags is told meanwhile.
+            inner.metrics.wrote(0, 0, &self.positions);
             if stop.run_until_cancelled(sleep(AGAIN)).await.is_none() {
                 return false;
             }

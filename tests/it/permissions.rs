@@ -1,6 +1,8 @@
 //! The users of the shipped `cluster.conf`: each may do what its role needs, and nothing else.
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Setup, Webhook, eventually};
 
 use crate::{
     raw::Raw,
@@ -76,6 +78,26 @@ async fn with_the_permissions_on_all_promises_hold_and_no_user_meets_a_wall() {
     }
     let log = server.log();
     assert!(!log.contains("Violation"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_permissions_on_the_ledger_reads_all_it_needs() {
+    let server = server().await;
+    let roles = Roles::start(&server, login).await;
+    let setup = Setup::new().with("GW_ROLE", "ledger").with("GW_TOPOLOGY", "check");
+    let mut ledger = setup.with("NATS_URL", server.url(login("ledger"))).start_on(&server.url(login("admin")));
+    ledger.ready().await;
+    roles.ingest.accept(&Webhook::push(42, 1)).await;
+    eventually("the delivery is parked and adds up", || async {
+        let report = ledger.api(Method::GET, "/audit", None).await.body;
+        (report["error"] == 0 && report["providers"][0]["parked"] == 1).then_some(())
+    })
+    .await;
+    let page = ledger.api(Method::GET, "/deliveries", None).await.body;
+    assert_eq!(page["deliveries"][0]["status"], "parked", "{page}");
+    assert_eq!(ledger.stop_gateway().code(), Some(0));
+    let log = ledger.gateway().log();
+    assert!(!log.to_lowercase().contains("violation"), "{log}");
 }
 
 /// What a user may not do.

@@ -107,17 +107,7 @@ impl Parts {
             parts.deliver = Some(deliver);
         }
         if args.runs(Role::Ledger) {
-            let deps = ledger::Deps {
-                db: parts.database(args).await?,
-                broker: broker.clone(),
-                clock: clock.clone(),
-                random: random.clone(),
-                retention: args.ledger_retention,
-            };
-            let ledger = ledger::Ledger::new(deps, &mut registry);
-            let (running, stop) = (ledger.clone(), work.stop());
-            work.spawn("the ledger", async move { Box::pin(running.run(stop)).await });
-            parts.ledger = Some(ledger);
+            parts.start_ledger(args, random.clone(), &mut registry, work).await?;
         }
         if args.runs(Role::Vault) {
             let db = parts.database(args).await?;
@@ -128,6 +118,23 @@ impl Parts {
         }
         parts.registry = Some(registry);
         Ok(parts)
+    }
+
+    /// The ledger only reads the broker.
+    async fn start_ledger(
+        &mut self,
+        args: &ServeArgs,
+        random: Random,
+        registry: &mut Registry,
+        work: &mut Tasks,
+    ) -> Result<(), Error> {
+        let (db, broker, clock) = (self.database(args).await?, self.broker.clone(), self.clock.clone());
+        let deps = ledger::Deps { db, broker, clock, random, retention: args.ledger_retention };
+        let ledger = ledger::Ledger::new(deps, registry);
+        let (running, stop) = (ledger.clone(), work.stop());
+        work.spawn("the ledger", async move { Box::pin(running.run(stop)).await });
+        self.ledger = Some(ledger);
+        Ok(())
     }
 
     /// The database, opened once and migrated; the services here share one writer.

@@ -33,10 +33,13 @@ impl Young {
     pub(super) async fn of(moment: &Moment<'_>, source: Source) -> Result<Self, Error> {
         let (extent, broker) = (moment.extent(source)?, &moment.inner.deps.broker);
         let (sealed, aged) = (moment.sealed(source), extent.aged(moment.now));
-        let first = u64::try_from(extent.first).unwrap_or_default();
-        let old = match nats::get(broker, source.stream(), first).await? {
-            Some(message) => message.stored_at < aged,
-            None => false,
+        let old = match u64::try_from(extent.first) {
+            // Nothing was ever stored.
+            Ok(0) | Err(_) => false,
+            Ok(first) => {
+                let message = nats::get(broker, source.stream(), first).await?;
+                message.is_some_and(|message| message.stored_at < aged)
+            }
         };
         let mut from = extent.first;
         if old {

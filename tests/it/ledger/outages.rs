@@ -74,7 +74,7 @@ async fn a_gateway_that_is_killed_while_it_writes_repeats_and_forgets_nothing() 
         world.start_gateway();
         world.ready().await;
     }
-    world.settled().await;
+    crate::checker::settled(&mut world).await;
     caught_up(&world).await;
     let report = audit(&world).await;
     assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(160)), "{report}");
