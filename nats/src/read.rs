@@ -15,10 +15,12 @@ use crate::{
     message::{Message, from_map},
 };
 
+mod batch;
+
+pub use batch::{batch, first_since};
+
 /// How long the consumer of a count lives, should nobody come to delete it.
 const COUNTED: Duration = Duration::from_secs(5);
-/// How long the first message may take.
-const FIRST: Duration = Duration::from_secs(5);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,15 +199,6 @@ pub async fn subjects(broker: &Broker, stream: &str, filter: &str) -> Result<Has
     Ok(info.state.subjects.unwrap_or_default())
 }
 
-/// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch.
-pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<Option<u64>, Error> {
-    let mut reader = Reader::open(broker, stream, &[], Start::Since(millis), true).await?;
-    if reader.waiting() == 0 {
-        return Ok(None);
-    }
-    Ok(reader.next_within(FIRST).await?.map(|message| message.sequence))
-}
-
 async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {
     let what = format!("a read of {stream} {request}");
     let body = request.to_string();
@@ -214,18 +207,23 @@ async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Re
     if answer.status.is_some_and(|status| status.as_u16() == 404) {
         return Ok(None);
     }
+    stored(&what, answer).map(Some)
+}
+
+/// The message of an answer.
+fn stored(what: &str, answer: async_nats::Message) -> Result<Message, Error> {
     let headers = answer.headers.map(from_map).unwrap_or_default();
     let Some(subject) = first(&headers, "Nats-Subject").map(str::to_owned) else {
         let description = answer.description.unwrap_or_else(|| "the answer names no subject".to_owned());
         return Err(Error::Refused {
-            what,
+            what: what.to_owned(),
             code: Code::Other(answer.status.map_or(0, |status| status.as_u16().into())),
             description,
         });
     };
     let sequence = first(&headers, "Nats-Sequence").and_then(|sequence| sequence.parse().ok()).unwrap_or_default();
     let stored_at = first(&headers, "Nats-Time-Stamp").and_then(schemas::instant::parse).unwrap_or_default();
-    Ok(Some(Message {
+    Ok(Message {
         subject,
         headers,
         payload: answer.payload,
@@ -234,7 +232,7 @@ async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Re
         pending: 0,
         stored_at,
         reply: String::new(),
-    }))
+    })
 }
 
 /// Removes one message from a stream. That it is gone already is no error.

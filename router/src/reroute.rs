@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
     Message, consume,
-    job::walk::{Failure, Room, Source, Walk, Walker},
+    job::walk::{Failure, Room, Source, Walk, Walker, What},
     topology::{self, GW_EVENT, GW_OUTCOME, GW_PARKED, GW_WEBHOOK, ROUTER, ROUTER_HISTORY},
 };
 use schemas::{
@@ -52,10 +52,9 @@ struct Resolved {
 }
 
 impl Walk for Reroute {
-    fn source(&self, replay: &Replay) -> Source {
-        let provider = replay.request.provider.as_deref();
-        let filters = [false, true].map(|history| subject::webhooks_of(provider, history)).into();
-        Source { stream: GW_WEBHOOK, filters, headers_only: false }
+    /// Of all providers: that needs no consumer, and the router may make none on this stream.
+    fn source(&self, _replay: &Replay) -> Source {
+        Source { stream: GW_WEBHOOK, what: What::All }
     }
 
     async fn room(&self, _replay: &Replay, _messages: &[Message]) -> Result<Room, Failure> {
@@ -91,6 +90,9 @@ impl Reroute {
     async fn resolve(&self, replay: &Replay, message: &Message) -> Result<Result<Resolved, &'static str>, Failure> {
         let request = &replay.request;
         let Ok(delivery) = Delivery::from_headers(&message.headers) else { return Ok(Err("unreadable")) };
+        if request.provider.as_ref().is_some_and(|wanted| *wanted != delivery.provider) {
+            return Ok(Err("other-provider"));
+        }
         let unclaimed = !delivery.may_name_more() && self.0.routes.read().claims(&delivery).is_empty();
         if unclaimed && !request.only_undelivered {
             return Ok(Err("unclaimed"));

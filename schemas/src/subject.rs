@@ -209,16 +209,6 @@ pub fn replayed_of(replay: &str) -> String {
     format!("gw.replay.{}.>", SubjectToken::new(replay))
 }
 
-/// The deliveries of a provider, where given: a filter.
-#[must_use]
-pub fn webhooks_of(provider: Option<&str>, history: bool) -> String {
-    let lane = if history { "gw.history." } else { "gw." };
-    match provider {
-        None => format!("{lane}webhook.>"),
-        Some(provider) => format!("{lane}webhook.{}.>", SubjectToken::new(provider)),
-    }
-}
-
 /// What happened to a connection: `gw.connection.<org>.<what>`.
 #[must_use]
 pub fn connection(org: &str, what: &str) -> String {
@@ -235,6 +225,12 @@ pub fn probe(instance: &str) -> String {
 #[must_use]
 pub fn all_events_of(org: &str) -> [String; 2] {
     [false, true].map(|history| events_within(history, org, ">"))
+}
+
+/// The deliveries of a provider, live or history.
+#[must_use]
+pub fn webhooks_of(history: bool, provider: &str) -> String {
+    format!("{}webhook.{}.>", if history { "gw.history." } else { "gw." }, SubjectToken::new(provider))
 }
 
 /// Where a delivery is stored whose event is not known.

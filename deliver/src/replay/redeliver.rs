@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
 use nats::{
     Message, Outgoing,
     consume::{self, Consumer, DeadLetters, Slots},
-    job::walk::{Failure, Room, Source, Walk, Walker},
+    job::walk::{Failure, Room, Source, Walk, Walker, What},
     topology::{self, GW_ATTEMPT, GW_EVENT, GW_JOB, GW_RETRY, RETRY},
 };
 use prometheus_client::metrics::counter::Counter;
@@ -97,7 +97,8 @@ impl Walk for Redeliver {
                 [false, true].map(|history| subject::events_of(org_id.as_deref(), provider.as_deref(), history)).into()
             }
         };
-        Source { stream: GW_EVENT, filters, headers_only: *to == Target::Endpoints || *dry_run }
+        let headers_only = *to == Target::Endpoints || *dry_run;
+        Source { stream: GW_EVENT, what: What::Matching { filters, headers_only } }
     }
 
     async fn room(&self, replay: &Replay, messages: &[Message]) -> Result<Room, Failure> {

@@ -61,7 +61,7 @@ async fn one(moment: &Moment<'_>, young: Young, counts: &Counts, lost: i64, name
     let both = |state: &str| rows(state) + moment.total("provider", &name, state);
     let gone: i64 = counts.iter().filter(|((of, _), _)| *of == name).map(|(_, (_, gone))| gone).sum();
     let total = moment.total_of("provider", &name);
-    let filters = [false, true].map(|history| subject::webhooks_of(Some(&name), history));
+    let filters = [false, true].map(|history| subject::webhooks_of(history, &name));
     let stream = Between::count(moment, Source::Webhooks, &filters, young.from, moment.at).await?;
     let mut provider = Provider {
         pending: rows("pending") - lost,

@@ -18,11 +18,13 @@ use super::{Held, Jobs, Next, Step, Task, Turn};
 use crate::{
     connect::Broker,
     consume::{Handler, Verdict},
-    error::Error,
     message::Message,
-    read::{Reader, Start},
     topology::MAX_DELIVER,
 };
+
+mod chunks;
+
+use chunks::Chunks;
 
 /// Messages dealt with together.
 const CHUNK: usize = 500;
@@ -32,8 +34,6 @@ const SLICE: Duration = Duration::from_secs(10);
 const SAVE: Duration = Duration::from_millis(500);
 /// How long a walk that has to wait leaves its task.
 const WAIT: i64 = 1_000;
-/// How long the next message may take; then it is looked whether there is one.
-const SILENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The name of a walk's task.
@@ -47,10 +47,22 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub struct Source {
     /// The stream.
     pub stream: &'static str,
-    /// Its messages that match one of these.
-    pub filters: Vec<String>,
-    /// Whether headers will do.
-    pub headers_only: bool,
+    /// What of it.
+    pub what: What,
+}
+
+/// Which messages of a stream a walk reads.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// All, without a consumer of their own. The stream deletes none but its oldest.
+    All,
+    /// Those that match one of the filters.
+    Matching {
+        /// Subjects.
+        filters: Vec<String>,
+        /// Whether headers will do.
+        headers_only: bool,
+    },
 }
 
 /// Whether a walk may go on now.
@@ -242,61 +254,3 @@ impl<W: Walk> Walker<W> {
 
 /// Somebody else took a step.
 struct Refused;
-
-/// Messages that are dealt with together, and the sequence behind the last of them.
-struct Chunk {
-    messages: Vec<Message>,
-    end: u64,
-}
-
-/// The rest of a replay's range, a chunk at a time.
-struct Chunks {
-    broker: Broker,
-    source: Source,
-    size: usize,
-    next: u64,
-    to: u64,
-    /// None when nothing is left.
-    reader: Option<Reader>,
-}
-
-impl Chunks {
-    async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
-        let mut chunks = Self { broker: broker.clone(), source, size, next: replay.next, to: replay.to, reader: None };
-        chunks.reopen().await?;
-        Ok(chunks)
-    }
-
-    async fn reopen(&mut self) -> Result<(), Error> {
-        self.reader = None;
-        if self.next > self.to {
-            return Ok(());
-        }
-        let Source { stream, filters, headers_only } = &self.source;
-        let reader = Reader::open(&self.broker, stream, filters, Start::Sequence(self.next), *headers_only).await?;
-        self.reader = (reader.waiting() > 0).then_some(reader);
-        Ok(())
-    }
-
-    /// The next chunk; empty at the end.
-    async fn next(&mut self) -> Result<Chunk, Error> {
-        let mut messages = Vec::with_capacity(self.size);
-        while let Some(reader) = self.reader.as_mut().filter(|_| messages.len() < self.size) {
-            let Some(message) = reader.next_within(SILENCE).await? else {
-                // What waited may have gone meanwhile.
-                self.reopen().await?;
-                continue;
-            };
-            if message.sequence > self.to {
-                self.reader = None;
-                break;
-            }
-            self.next = message.sequence + 1;
-            if message.pending == 0 || self.next > self.to {
-                self.reader = None;
-            }
-            messages.push(message);
-        }
-        Ok(Chunk { messages, end: self.next })
-    }
-}

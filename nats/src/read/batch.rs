@@ -1,0 +1,61 @@
+//! Several messages of a stream with one request, and without a consumer.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+use super::stored;
+use crate::{
+    connect::Broker,
+    error::{Code, Error},
+    message::Message,
+};
+
+/// How long the next message of an answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The most bytes of one answer.
+const MAX_BYTES: usize = 16 << 20;
+
+/// The messages of a stream from a sequence on, at most so many. None where it holds none there; a replica that lags
+/// may not have the latest yet.
+pub async fn batch(broker: &Broker, stream: &str, from: u64, count: usize) -> Result<Vec<Message>, Error> {
+    ask(broker, stream, json!({ "seq": from, "batch": count, "max_bytes": MAX_BYTES, "next_by_subj": ">" })).await
+}
+
+/// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch.
+pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<Option<u64>, Error> {
+    let time = schemas::instant::rfc3339(millis);
+    let found = ask(broker, stream, json!({ "start_time": time, "batch": 1, "next_by_subj": ">" })).await?;
+    Ok(found.first().map(|message| message.sequence))
+}
+
+async fn ask(broker: &Broker, stream: &str, request: Value) -> Result<Vec<Message>, Error> {
+    let what = format!("a read of {stream} {request}");
+    let inbox = broker.client.new_inbox();
+    let mut answers =
+        broker.client.subscribe(inbox.clone()).await.map_err(|error| Error::reading(stream, Box::new(error)))?;
+    let subject = format!("$JS.API.DIRECT.GET.{stream}");
+    broker
+        .client
+        .publish_with_reply(subject, inbox, request.to_string().into())
+        .await
+        .map_err(|error| Error::reading(stream, Box::new(error)))?;
+    let mut messages = Vec::new();
+    loop {
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(PATIENCE, answers.next()) => answer,
+            () = broker.lost() => return Err(Error::Disconnected { what }),
+        };
+        let Ok(Some(answer)) = answer else { return Err(Error::reading(stream, "the answer has no end")) };
+        match answer.status.map(|status| status.as_u16()) {
+            // The end of the answer, or that there is nothing.
+            Some(204 | 404) => return Ok(messages),
+            Some(status) if status >= 300 => {
+                let description = answer.description.unwrap_or_default();
+                return Err(Error::Refused { what, code: Code::Other(status.into()), description });
+            }
+            _ => messages.push(stored(&what, answer)?),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How replays are asked for: by API, by command, by message.
+
+use nats::{
+    Mode, Outgoing, Publisher,
+    topology::{GW_COMMAND, GW_REPLAY},
+};
+use reqwest::Method;
+use schemas::subject;
+use serde_json::{Value, json};
+use tests::{KEY, eventually};
+use tokio::time::Instant;
+
+use super::Ground;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_request_is_told_everything_and_a_foreign_one_finds_nothing() {
+    let mut ground = Ground::start().await;
+    let wrong = json!({ "mode": "again", "type": "x", "since": "soon", "ratePerSecond": -1, "colour": "red" });
+    let answer = ground.world.api(Method::POST, "/replays", Some(wrong)).await;
+    assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_body")));
+    for field in ["mode", "type", "since", "ratePerSecond", "body"] {
+        assert!(answer.body["errors"][field].is_array(), "{field}: {:?}", answer.body);
+    }
+    let unknown = json!({ "mode": "redeliver", "endpointIds": ["ep_none"] });
+    assert_eq!(ground.world.api(Method::POST, "/replays", Some(unknown)).await.status, 400);
+    assert_eq!(ground.world.count(GW_COMMAND, subject::REPLAY_REQUESTED).await, 0, "nothing of it is stored");
+    let id = ground.replay(json!({ "mode": "redeliver", "to": "subject", "orgId": "org_1" })).await;
+    let narrowed = [("x-api-key", KEY), ("x-org-id", "org_2")];
+    let path = format!("/replays/{id}");
+    assert_eq!(ground.world.api_with(Method::GET, &path, None, &narrowed).await.status, 404);
+    assert_eq!(ground.world.api_with(Method::DELETE, &path, None, &narrowed).await.status, 404);
+    let listed = ground.world.api_with(Method::GET, "/replays", None, &narrowed).await;
+    assert_eq!(listed.body["replays"], json!([]));
+    let foreign = json!({ "mode": "redeliver", "to": "subject", "orgId": "org_1" });
+    assert_eq!(ground.world.api_with(Method::POST, "/replays", Some(foreign), &narrowed).await.status, 404);
+    assert_eq!(ground.world.api(Method::GET, "/replays/rpl_none", None).await.status, 404);
+    assert_eq!(ground.world.api(Method::GET, "/replays?limit=0", None).await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_somebody_stored_becomes_one_replay_however_often_it_is_stored() {
+    let mut ground = Ground::start().await;
+    ground.events("org_1", 0..30).await;
+    let (publisher, _) = Publisher::new(&ground.world.broker().await, Mode::Pipeline);
+    for try_number in 0..2 {
+        let command = Outgoing {
+            subject: subject::REPLAY_REQUESTED.to_owned(),
+            id: format!("mine-{try_number}"),
+            headers: Vec::new(),
+            payload: json!({ "id": "rpl_mine", "mode": "redeliver", "to": "subject" }).to_string().into(),
+            once: false,
+            timer: None,
+        };
+        publisher.publish(command, Instant::now() + std::time::Duration::from_secs(5)).await.expect("stored");
+    }
+    eventually("it is known", || async { (ground.look("rpl_mine").await["status"] == "done").then_some(()) }).await;
+    assert_eq!(ground.world.count(GW_REPLAY, &subject::replayed_of("rpl_mine")).await, 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_start_follow_list_show_and_cancel_replays() {
+    let mut ground = Ground::start().await;
+    ground.events("org_1", 0..40).await;
+    let (code, said, err) =
+        ground.world.gw(&["replay", "redeliver", "--to", "subject", "--org", "org_1", "--rate", "max"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(said.contains("done: read 40, published 40") && said.contains("organisation org_1: 40"), "{said}");
+    let (code, said, _) = ground.world.gw(&["replay", "reroute", "--dry-run", "--since", "1h", "--json"]).await;
+    let shown: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, &shown["status"], &shown["dryRun"]), (0, &json!("done"), &json!(true)));
+    let (_, said, _) = ground.world.gw(&["replay", "list"]).await;
+    assert!(said.contains("reroute (dry run)") && said.contains("redeliver"), "{said}");
+    let (_, said, _) =
+        ground.world.gw(&["replay", "redeliver", "--to", "subject", "--rate", "1", "--detach", "--json"]).await;
+    let id = serde_json::from_str::<Value>(&said).expect("JSON")["id"].as_str().expect("an id").to_owned();
+    let (code, said, _) = ground.world.gw(&["replay", "cancel", &id]).await;
+    assert_eq!((code, said.contains("cancelled")), (0, true), "{said}");
+    let (code, _, err) = ground.world.gw(&["replay", "redeliver", "--rate", "fast"]).await;
+    assert_eq!((code, err.contains("--rate")), (64, true), "{err}");
+}
