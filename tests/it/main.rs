@@ -4,6 +4,7 @@ mod architecture;
 mod checker;
 mod cli;
 mod consuming;
+mod endpoints;
 mod faults;
 mod filters;
 mod health;
