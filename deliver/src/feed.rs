@@ -77,7 +77,7 @@ pub(crate) fn api(feed: Feed) -> OpenApiRouter {
     tag = "events",
     params(
         ("orgId" = Option<String>, Query, description = "The organisation; the key's own without it"),
-        ("types" = Option<String>, Query, description = "Patterns separated by commas: `github:push`, `github:*`, `*`"),
+        ("types" = Option<String>, Query, description = "Patterns separated by commas: a type, `<provider>:*`, `<provider>:<entity>.*`, or `*`"),
         ("history" = Option<bool>, Query, description = "Also backfilled and replayed events"),
         ("from" = Option<String>, Query, description = "`now`, `first`, or a sequence to begin with"),
         ("since" = Option<String>, Query, description = "A time to begin with: `15m`, or RFC 3339"),

@@ -5,6 +5,7 @@ mod checker;
 mod cli;
 mod consuming;
 mod dlq;
+mod endpoints;
 mod faults;
 mod feed;
 mod filters;

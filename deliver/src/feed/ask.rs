@@ -110,7 +110,7 @@ fn patterns(list: &str) -> Result<Vec<String>, Fault> {
     let patterns = list.split(',').map(str::trim).filter(|pattern| !pattern.is_empty());
     let read = patterns.map(|pattern| match endpoint::is_pattern(pattern) {
         true => Ok(pattern.to_owned()),
-        false => Err(Fault::MustBe("types as in github:push, github:pull-request.*, github:* or *")),
+        false => Err(Fault::MustBe("types, or patterns that end in :* or .*, or *")),
     });
     read.collect()
 }

@@ -25,7 +25,7 @@ const RUN: usize = 64;
 /// What was handed out this often is tried alone, so that a bad message takes no other with it.
 const SUSPECT: u64 = 3;
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
-const BURY_PAUSE: Duration = Duration::from_secs(1);
+const BURY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Messages of a lane that wait while others of it are handled.
 type Waiting = VecDeque<(Message, Slot)>;

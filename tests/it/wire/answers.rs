@@ -22,6 +22,8 @@ async fn answers_of_every_kind_are_as_the_golden_files_have_them() {
     golden.answer("healthz", &world.get("/healthz").await);
     golden.answer("readyz", &world.get("/readyz").await);
     connections(&mut world, &mut golden).await;
+    endpoints(&world, &mut golden).await;
+    keys(&world, &mut golden).await;
     drop(world);
     refusals(&mut golden).await;
     golden.finish();
@@ -56,6 +58,40 @@ async fn connections(world: &mut World, golden: &mut Golden) {
     golden.answer("unauthorized", &world.get("/connections").await);
     let invalid = world.api_with(Method::GET, "/connections", None, &[("x-api-key", KEY), ("x-org-id", "")]).await;
     golden.answer("invalid-header", &invalid);
+}
+
+async fn endpoints(world: &World, golden: &mut Golden) {
+    let wanted = json!({
+        "orgId": "org_1", "url": "https://example.com/hook", "events": ["github:*"], "headers": { "Authorization": "x" },
+        "secret": "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB",
+    });
+    let made = world.api(Method::POST, "/endpoints", Some(wanted)).await;
+    golden.answer("endpoint-created", &made);
+    let path = format!("/endpoints/{}", made.body["id"].as_str().expect("an id"));
+    golden.answer("endpoint", &world.api(Method::GET, &path, None).await);
+    golden.answer("endpoint-list", &world.api(Method::GET, "/endpoints?orgId=org_1", None).await);
+    let rotation = json!({ "graceSeconds": 60, "secret": "whsec_AgICAgICAgICAgICAgICAgICAgICAgIC" });
+    golden.answer("endpoint-rotated", &world.api(Method::POST, &format!("{path}/secret/rotate"), Some(rotation)).await);
+    let change = json!({ "ordered": true, "status": "paused", "ratePerSecond": 10 });
+    golden.answer("endpoint-changed", &world.api(Method::PATCH, &path, Some(change)).await);
+    golden.answer("endpoint-deleted", &world.api(Method::DELETE, &path, None).await);
+    golden.answer("endpoint-unknown", &world.api(Method::GET, &path, None).await);
+    golden.answer("endpoint-invalid-body", &world.api(Method::POST, "/endpoints", Some(json!({}))).await);
+    golden.answer("endpoint-invalid-query", &world.api(Method::GET, "/endpoints?limit=0", None).await);
+}
+
+async fn keys(world: &World, golden: &mut Golden) {
+    let wanted = json!({ "name": "stream", "scope": "read", "orgId": "org_1" });
+    let made = world.api(Method::POST, "/keys", Some(wanted)).await;
+    golden.answer("key-made", &made);
+    golden.answer("key-list", &world.api(Method::GET, "/keys", None).await);
+    let reader = [("x-api-key", made.body["key"].as_str().expect("a key"))];
+    golden.answer("problem-admin-only", &world.api_with(Method::GET, "/keys", None, &reader).await);
+    golden.answer("problem-read-only-key", &world.api_with(Method::POST, "/keys", None, &reader).await);
+    let other = [reader[0], ("x-org-id", "org_2")];
+    golden.answer("problem-other-organisation", &world.api_with(Method::GET, "/endpoints", None, &other).await);
+    let path = format!("/keys/{}", made.body["id"].as_str().expect("an id"));
+    golden.answer("key-revoked", &world.api(Method::DELETE, &path, None).await);
 }
 
 /// What a gateway with little room says.

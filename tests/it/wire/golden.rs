@@ -138,7 +138,14 @@ impl Golden {
         if moment.is_some_and(|millis| self.is_now(millis)) {
             return "<time>".to_owned();
         }
-        ids(&ids(text, "con_", "<connection>"), "lnk_", "<link>")
+        const PREFIXES: [(&str, &str); 5] = [
+            ("con_", "<connection>"),
+            ("lnk_", "<link>"),
+            ("ep_", "<endpoint>"),
+            ("gwk_", "<api key>"),
+            ("key_", "<key>"),
+        ];
+        PREFIXES.iter().fold(text.to_owned(), |text, (prefix, name)| ids(&text, prefix, name))
     }
 
     fn is_now(&self, millis: i64) -> bool {
