@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerArgs, LinkArgs, LogArgs, MigrateArgs, RoutesArgs, SendArgs,
-    ServeArgs, StatusArgs, TailArgs, TopologyArgs, TraceArgs,
+    self, AuditArgs, DeliveriesArgs, DoctorArgs, EndpointArgs, KeyArgs, LedgerArgs, LinkArgs, LogArgs, MigrateArgs,
+    RoutesArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs, TraceArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Topology(TopologyArgs),
     /// Link a repository, project, team or account to an organisation.
     Link(LinkArgs),
+    /// Push events to HTTP endpoints.
+    Endpoint(Box<EndpointArgs>),
+    /// Make and revoke keys of the API.
+    Key(KeyArgs),
     /// Maintain the routes.
     Routes(RoutesArgs),
     /// Print shell completions.

@@ -7,6 +7,7 @@ use schemas::secret::Secret;
 
 mod commands;
 mod dev_env;
+mod endpoint;
 pub(crate) mod parse;
 mod providers;
 
@@ -15,6 +16,7 @@ pub(crate) use commands::{
     RoutesAction, RoutesArgs, SendArgs, StatusArgs, TailArgs, TopologyAction, TopologyArgs, TraceArgs,
 };
 pub(crate) use dev_env::DevEnv;
+pub(crate) use endpoint::{EndpointAction, EndpointArgs, EndpointWishes, KeyAction, KeyArgs, Pauses};
 pub(crate) use parse::duration;
 use parse::{secret, sizes};
 pub(crate) use providers::{ProviderArgs, secret_variable};

@@ -11,8 +11,10 @@ mod config;
 mod database;
 mod dev;
 mod doctor;
+mod endpoint;
 mod error;
 mod health;
+mod key;
 mod ledger;
 mod lifecycle;
 mod link;
@@ -68,6 +70,8 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Doctor(doctor) => doctor::run(*doctor).await,
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,
+        Command::Endpoint(endpoint) => endpoint::run(*endpoint).await,
+        Command::Key(key) => key::run(key).await,
         Command::Routes(routes) => link::routes(routes).await,
         Command::Migrate(migrate) => database::migrate(migrate).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),

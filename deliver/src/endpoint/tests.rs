@@ -116,11 +116,11 @@ impl House {
 }
 
 fn anyone() -> Caller {
-    Caller { org: None }
+    Caller::admin(None)
 }
 
 fn narrowed(org: &str) -> Caller {
-    Caller { org: Some(org.to_owned()) }
+    Caller::admin(Some(org))
 }
 
 /// The code of a refusal, and which fields it names.

@@ -147,6 +147,11 @@ impl Parts {
         Ok(db)
     }
 
+    /// The database, if one is open, and the time: keys are looked up in it.
+    pub(super) fn database_and_clock(&self) -> Option<(Db, Clock)> {
+        self.db.clone().map(|db| (db, self.clock.clone()))
+    }
+
     /// What health looks at; asked once.
     pub(super) fn health(&mut self, check: Option<topology::Settings>, stop: CancellationToken) -> Health {
         Health {

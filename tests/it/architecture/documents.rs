@@ -17,7 +17,7 @@ fn settings(arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn the_example_of_settings_names_each_setting_and_no_other() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 16] = [
         &["serve"],
         &["send"],
         &["tail"],
@@ -26,6 +26,8 @@ fn the_example_of_settings_names_each_setting_and_no_other() {
         &["migrate"],
         &["topology"],
         &["link"],
+        &["endpoint"],
+        &["key"],
         &["routes"],
         &["trace"],
         &["deliveries"],
