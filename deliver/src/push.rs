@@ -64,13 +64,7 @@ struct Engine {
 }
 
 /// Pushes until told to stop; what is in hand is finished first.
-pub(crate) async fn run(
-    deps: Deps,
-    endpoints: Endpoints,
-    client: Client,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
+pub(crate) async fn run(deps: Deps, endpoints: Endpoints, client: Client, metrics: Metrics, stop: CancellationToken) {
     let directory = endpoints.watch();
     let (claims, group) = Publisher::new(&deps.broker, Mode::Pipeline);
     let engine = Arc::new(Engine {

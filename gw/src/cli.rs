@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DlqArgs, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs,
-    ServeArgs, StatusArgs, TailArgs, TopologyArgs,
+    self, DlqArgs, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs,
+    StatusArgs, TailArgs, TopologyArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.

@@ -76,7 +76,8 @@ async fn list(api: &ApiClient, which: &WhichArgs, limit: usize, as_json: bool) -
     if letters.is_empty() {
         return output::line("no dead letters");
     }
-    let mut table = Table::new(&["ID", "DIED", "STAGE", "REASON", "ORGANISATION", "ENDPOINT", "TYPE", "DELIVERY"], &[0]);
+    let mut table =
+        Table::new(&["ID", "DIED", "STAGE", "REASON", "ORGANISATION", "ENDPOINT", "TYPE", "DELIVERY"], &[0]);
     for letter in &letters {
         let text = |name: &str| match &letter[name] {
             Value::String(text) => output::plain(text),
@@ -95,7 +96,9 @@ async fn show(api: &ApiClient, id: u64, as_json: bool) -> Result<(), Error> {
         return output::line(letter);
     }
     let members = letter.as_object().into_iter().flatten();
-    for (name, value) in members.filter(|(name, value)| !matches!(name.as_str(), "headers" | "body") && !value.is_null()) {
+    for (name, value) in
+        members.filter(|(name, value)| !matches!(name.as_str(), "headers" | "body") && !value.is_null())
+    {
         output::line(format!("{name}: {}", shown(value)))?;
     }
     for pair in letter["headers"].as_array().into_iter().flatten() {

@@ -177,7 +177,10 @@ fn progress(replay: &Replay) -> String {
         replay.rate
     );
     if let Some(eta) = replay.eta_seconds {
-        line.push_str(&format!(", {} left", output::span(i64::try_from(eta).unwrap_or(i64::MAX).saturating_mul(1_000))));
+        line.push_str(&format!(
+            ", {} left",
+            output::span(i64::try_from(eta).unwrap_or(i64::MAX).saturating_mul(1_000))
+        ));
     }
     if let Some(what) = &replay.waits_for {
         line.push_str(&format!(", waits for {}", output::plain(what)));

@@ -166,8 +166,7 @@ impl Jobs {
     /// Puts a task back where it was.
     pub async fn put(&self, subject: String, body: Vec<u8>) -> Result<(), Error> {
         let id = format!("{subject}:{:016x}", rand::random::<u64>());
-        let message =
-            Outgoing { subject, id, headers: Vec::new(), payload: body.into(), once: false, timer: None };
+        let message = Outgoing { subject, id, headers: Vec::new(), payload: body.into(), once: false, timer: None };
         let deadline = Instant::now() + PATIENCE;
         loop {
             let members = std::iter::once(batch::Member::of(&message));

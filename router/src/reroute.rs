@@ -7,8 +7,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
-    Message,
-    consume,
+    Message, consume,
     job::walk::{Failure, Room, Source, Walk, Walker, What},
     topology::{self, GW_EVENT, GW_OUTCOME, GW_PARKED, GW_WEBHOOK, ROUTER, ROUTER_HISTORY},
 };
@@ -63,7 +62,8 @@ impl Walk for Reroute {
             return Ok(Room::WaitsFor("routes"));
         }
         let live = topology::consumer_info(&self.0.deps.broker, GW_WEBHOOK, ROUTER).await?;
-        Ok(if live.num_pending > BACKLOG { Room::WaitsFor("live-traffic") } else { Room::Free })
+        let waiting = live.num_pending + live.num_ack_pending as u64;
+        Ok(if waiting > BACKLOG { Room::WaitsFor("live-traffic") } else { Room::Free })
     }
 
     async fn deal(&self, replay: &Replay, messages: &[Message]) -> Result<Counts, Failure> {

@@ -5,9 +5,7 @@ use std::{sync::Arc, time::Duration};
 use nats::{
     Message, Outgoing, Reader, Start, Verdict,
     consume::{self, Consumer, DeadLetters, Handler, Slots, letter},
-    topology::{
-        self, ADVISORIES, GW_ADVISORY, GW_COMMAND, GW_DLQ, GW_EVENT, GW_JOB, GW_PROBE, GW_REPLAY, GW_WEBHOOK,
-    },
+    topology::{self, ADVISORIES, GW_ADVISORY, GW_COMMAND, GW_DLQ, GW_EVENT, GW_JOB, GW_PROBE, GW_REPLAY, GW_WEBHOOK},
 };
 use schemas::{
     attempt::PushOutcome,
@@ -180,9 +178,8 @@ fn concerns(stream: &str) -> bool {
 /// Whether the gateway itself reads this consumer.
 fn own(stream: &str, consumer: &str) -> bool {
     let spec = topology::specs(&topology::Settings::default()).into_iter().find(|spec| spec.config.name == stream);
-    let named = |spec: topology::StreamSpec| {
-        spec.consumers.iter().any(|known| known.durable_name.as_deref() == Some(consumer))
-    };
+    let named =
+        |spec: topology::StreamSpec| spec.consumers.iter().any(|known| known.durable_name.as_deref() == Some(consumer));
     is_endpoint(stream, consumer) || spec.is_some_and(named)
 }
 

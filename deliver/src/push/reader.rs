@@ -1,12 +1,12 @@
 //! The task of an endpoint: keeps its consumers as they should be, and reads them while it is active.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use nats::{Error, Message, Pull, Start, durable::{self, Durable}, topology};
+use nats::{
+    Error, Message, Pull, Start,
+    durable::{self, Durable},
+    topology,
+};
 use schemas::{
     cause::Chain,
     endpoint::{self, EndpointStatus},
@@ -15,8 +15,9 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::{debug, error, warn};
 
 use super::{
-    Engine, closing,
+    Engine,
     breaker::{self, Breaker},
+    closing,
     target::{Rules, Target},
     turn::Lane,
 };

@@ -93,9 +93,9 @@ impl Walk for Redeliver {
         let Request { org_id, provider, kind, to, dry_run, .. } = &replay.request;
         let filters = match (org_id, kind) {
             (Some(org), Some(kind)) => endpoint::subject_filters(org, std::slice::from_ref(kind), true),
-            _ => [false, true]
-                .map(|history| subject::events_of(org_id.as_deref(), provider.as_deref(), history))
-                .into(),
+            _ => {
+                [false, true].map(|history| subject::events_of(org_id.as_deref(), provider.as_deref(), history)).into()
+            }
         };
         let headers_only = *to == Target::Endpoints || *dry_run;
         Source { stream: GW_EVENT, what: What::Matching { filters, headers_only } }
@@ -229,7 +229,8 @@ fn admitted<'a>(request: &Request, message: &'a Message) -> Option<Facts<'a>> {
     let kind = request.kind.as_ref().is_none_or(|kind| endpoint::admits(std::slice::from_ref(kind), &facts.kind));
     let org = request.org_id.as_ref().is_none_or(|org| *org == facts.org);
     let provider = request.provider.as_deref();
-    let provider = provider.is_none_or(|id| message.header(header::PROVIDER).map(header::decode).as_deref() == Some(id));
+    let provider =
+        provider.is_none_or(|id| message.header(header::PROVIDER).map(header::decode).as_deref() == Some(id));
     (kind && org && provider).then_some(facts)
 }
 
@@ -273,7 +274,9 @@ fn again(replay: &Replay, messages: &[Message], counts: &mut Counts) -> Vec<Outg
             continue;
         }
         let mut headers: Headers = message.headers.clone();
-        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header::ORIGIN) && !name.eq_ignore_ascii_case(header::REPLAY));
+        headers.retain(|(name, _)| {
+            !name.eq_ignore_ascii_case(header::ORIGIN) && !name.eq_ignore_ascii_case(header::REPLAY)
+        });
         headers.push((header::ORIGIN.to_owned(), schemas::Origin::Replay.to_string()));
         headers.push((header::REPLAY.to_owned(), id.clone()));
         let (id, payload) = (format!("{id}:{}", facts.id), message.payload.clone());

@@ -213,11 +213,7 @@ impl<W: Walk> Walker<W> {
     }
 
     /// Reads and deals until there is nothing more, or the slice is over.
-    async fn read(
-        &self,
-        jobs: &Jobs,
-        mut held: Held<Replay>,
-    ) -> Result<Result<(Held<Replay>, End), Refused>, Failure> {
+    async fn read(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Result<(Held<Replay>, End), Refused>, Failure> {
         let (over, mut saved) = (Instant::now() + SLICE, Instant::now());
         let cap = held.state.request.rate_per_second.cap();
         let size = cap.map_or(CHUNK, |cap| (cap as usize / 4).clamp(1, CHUNK));

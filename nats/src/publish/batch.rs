@@ -91,8 +91,7 @@ pub(crate) async fn commit_members(
         }
         headers.insert(header::NATS_BATCH_COMMIT, "1");
         let request = Request::new().headers(headers).payload(payload).timeout(Some(limit));
-        let answer =
-            client.send_request(subject, request).await.map_err(|error| PublishError::of_request(&error))?;
+        let answer = client.send_request(subject, request).await.map_err(|error| PublishError::of_request(&error))?;
         return match ack::read(&answer.payload)? {
             Stored::New { sequence } => Ok(sequence),
             Stored::Duplicate { .. } => {

@@ -93,7 +93,8 @@ async fn letters_are_found_by_what_they_say_read_whole_and_dropped() {
     assert_eq!((&shown["eventId"], &shown["endpointId"]), (&json!(event), &json!(endpoint)));
     let body: Value = serde_json::from_str(shown["body"].as_str().expect("a body")).expect("JSON");
     assert_eq!(body["number"], 0);
-    for (bad, status) in [("/dead-letters?limit=0", 400), ("/dead-letters?since=soon", 400), ("/dead-letters/999", 404)] {
+    for (bad, status) in [("/dead-letters?limit=0", 400), ("/dead-letters?since=soon", 400), ("/dead-letters/999", 404)]
+    {
         assert_eq!(ground.world.api(Method::GET, bad, None).await.status, status, "{bad}");
     }
     for bad in [json!({}), json!({ "ids": [1], "reason": "x" }), json!({ "ids": "all" })] {

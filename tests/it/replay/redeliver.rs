@@ -34,8 +34,7 @@ async fn a_gateway_that_is_killed_in_the_middle_of_a_replay_resumes_it_and_every
     let ended = ground.ended(&replay).await;
     assert_eq!((&ended["status"], &ended["progress"]), (&json!("done"), &json!(1.0)), "{ended}");
     let messages = ground.world.messages(GW_REPLAY, &filter).await;
-    let seen: Vec<String> =
-        messages.iter().map(|message| message.header("ce-id").expect("an id").to_owned()).collect();
+    let seen: Vec<String> = messages.iter().map(|message| message.header("ce-id").expect("an id").to_owned()).collect();
     assert_eq!((seen.len(), set(&seen)), (3_000, set(&ids)));
     for message in &messages[..10] {
         assert_eq!(message.header(header::ORIGIN), Some("replay"));
@@ -112,9 +111,12 @@ async fn a_replay_is_no_faster_than_its_cap() {
 async fn only_failed_pushes_are_made_again_and_with_the_ids_they_had() {
     let mut ground = Ground::start().await;
     let odd = |seen: &tests::Seen| seen.json()["number"].as_u64().expect("a number") % 2 == 1;
-    ground.receiver.on("/hook", move |_, seen| {
-        if odd(seen) { tests::Reply::Status(500) } else { tests::Reply::Status(204) }
-    });
+    ground.receiver.on(
+        "/hook",
+        move |_, seen| {
+            if odd(seen) { tests::Reply::Status(500) } else { tests::Reply::Status(204) }
+        },
+    );
     let endpoint = ground.endpoint("org_1", "/hook").await;
     let ids = ground.events("org_1", 0..20).await;
     // Each odd one twice: then it is dead.
