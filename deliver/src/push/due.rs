@@ -2,10 +2,7 @@
 //! that a slow one keeps no other from its turn.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::{AtomicUsize, Ordering}},
     time::Duration,
 };
 
@@ -24,8 +21,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{
-    Engine,
-    closing::{self, End},
+    Engine, closing::{self, End},
     decide::{Tries, jitter},
     record::{About, Source, Stopped},
     target::Target,

@@ -1,12 +1,12 @@
 //! The task of an endpoint: keeps its consumers as they should be, and reads them while it is active.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use nats::{
-    Error, Message, Pull, Start,
-    durable::{self, Durable},
-    topology,
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
 };
+
+use nats::{Error, Message, Pull, Start, durable::{self, Durable}, topology};
 use schemas::{
     cause::Chain,
     endpoint::{self, EndpointStatus},
@@ -15,9 +15,8 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::{debug, error, warn};
 
 use super::{
-    Engine,
+    Engine, closing,
     breaker::{self, Breaker},
-    closing,
     target::{Rules, Target},
     turn::Lane,
 };

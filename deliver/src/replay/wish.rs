@@ -182,8 +182,12 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000_000;
 
+    fn caller(org: Option<&str>) -> Caller {
+        Caller { org: org.map(str::to_owned), key: "k".to_owned() }
+    }
+
     fn request(body: Value) -> Result<Request, Error> {
-        read(&body, &Caller { org: None }, "rpl_x".to_owned(), NOW)
+        read(&body, &caller(None), "rpl_x".to_owned(), NOW)
     }
 
     #[test]
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_narrowed_caller_replays_its_own_organisation() {
-        let caller = Caller { org: Some("one".to_owned()) };
+        let caller = caller(Some("one"));
         let read = |body: Value| read(&body, &caller, "rpl_x".to_owned(), NOW);
         assert_eq!(read(json!({ "mode": "redeliver" })).expect("good").org_id.as_deref(), Some("one"));
         assert!(matches!(read(json!({ "mode": "redeliver", "orgId": "two" })), Err(Error::NotFound)));

@@ -46,3 +46,4 @@ async fn live_events_go_before_a_backlog_of_history() {
     assert!(history <= 12, "{history} of history went before the last of 20 live events");
     receiver.got("/hook", 220).await;
 }
+
