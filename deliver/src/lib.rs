@@ -67,9 +67,9 @@ pub struct Deliver(Arc<Inner>);
 struct Inner {
     deps: Deps,
     endpoints: Endpoints,
+    feed: Feed,
     client: push::Client,
     pushes: push::Metrics,
-    feed: Feed,
     metrics: Metrics,
 }
 
@@ -77,15 +77,15 @@ impl Deliver {
     /// The service with its metrics registered. Fails where the system gives the HTTP client no TLS.
     pub fn new(deps: Deps, registry: &mut Registry) -> Result<Self, reqwest::Error> {
         let endpoints = Endpoints::new(deps.db.clone(), deps.clock.clone());
+        let feed = Feed::new(deps.broker.clone(), deps.clock.clone());
         let client = push::Client::system(deps.reach.clone())?;
         let (pushes, metrics) = (push::Metrics::new(registry), Metrics::new(registry));
-        let feed = Feed::new(deps.broker.clone(), deps.clock.clone());
-        Ok(Self(Arc::new(Inner { deps, endpoints, client, pushes, feed, metrics })))
+        Ok(Self(Arc::new(Inner { deps, endpoints, feed, client, pushes, metrics })))
     }
 
     /// Pushes until told to stop; what is in hand is finished first.
     pub async fn run(&self, stop: CancellationToken) {
-        let Inner { deps, endpoints, client, pushes, feed, metrics } = &*self.0;
+        let Inner { deps, endpoints, feed, client, pushes, metrics } = &*self.0;
         let known = endpoints.watch();
         let keeper = endpoint::Keeper::new(endpoints.clone(), deps.sealer.clone());
         let directory = keeper.run(stop.clone());
@@ -101,8 +101,8 @@ impl Deliver {
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(deliver: &Deliver) -> OpenApiRouter {
     let Inner { deps, endpoints, feed, .. } = &*deliver.0;
-    OpenApiRouter::from(endpoint::api(endpoints.clone(), deps.clone()))
-        .merge(replay::api(endpoints.clone(), deps.clone()).into())
-        .merge(letter::api(endpoints.clone(), deps.clone()).into())
-        .merge(feed::api(feed.clone()))
+    let plain = endpoint::api(endpoints.clone(), deps.clone())
+        .merge(replay::api(endpoints.clone(), deps.clone()))
+        .merge(letter::api(endpoints.clone(), deps.clone()));
+    OpenApiRouter::from(plain).merge(feed::api(feed.clone()))
 }

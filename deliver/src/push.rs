@@ -1,7 +1,7 @@
 //! Pushing events to endpoints.
 //!
 //! `roster` runs a `reader` an endpoint: its durable consumer of `GW_EVENT`, one task an event in hand. `turn` says when
-//! a push may be made, `work` makes it, `decide` says what follows, `record` writes it. `due` takes up what waited in
+//! a push may be made, `settle` makes it and does what follows, which `decide` says and `record` writes. `due` takes up what waited in
 //! `GW_RETRY`; `closing` ends it where an endpoint is disabled or deleted. `reach` says where requests may go.
 
 use std::{
@@ -21,6 +21,7 @@ use tracing::warn;
 
 use crate::{Deps, endpoint::Endpoints};
 
+mod about;
 mod breaker;
 mod client;
 mod closing;
@@ -32,6 +33,7 @@ mod reader;
 mod record;
 mod request;
 mod roster;
+mod settle;
 mod sign;
 mod target;
 mod turn;

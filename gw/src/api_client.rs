@@ -48,6 +48,10 @@ impl ApiClient {
         self.ask(Method::POST, path, &[], Some(body)).await
     }
 
+    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
+        self.ask(Method::PATCH, path, &[], Some(body)).await
+    }
+
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         self.ask(Method::DELETE, path, &[], None::<&()>).await
     }
@@ -94,7 +98,10 @@ impl ApiClient {
         let said = serde_json::from_slice::<Problem>(body).ok();
         let detail = match (status, &self.key, said) {
             (401, None, _) => "a key is needed: set GW_API_KEY to one of the gateway's GW_API_KEYS".to_owned(),
-            (401, Some(_), _) => "the key is not one of the gateway's GW_API_KEYS: correct GW_API_KEY".to_owned(),
+            (401, Some(_), _) => {
+                "the key is none of the gateway's GW_API_KEYS, and none that was made and not revoked: correct GW_API_KEY"
+                    .to_owned()
+            }
             (_, _, Some(problem)) => words(&problem),
             (_, _, None) => format!("no problem it could name; is {} the API of a gateway?", self.url()),
         };

@@ -6,8 +6,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettab
 use clap_complete::Shell;
 
 use crate::config::{
-    self, DlqArgs, DoctorArgs, LinkArgs, LogArgs, MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs,
-    StatusArgs, TailArgs, TopologyArgs,
+    self, AuditArgs, DeliveriesArgs, DlqArgs, DoctorArgs, EndpointArgs, KeyArgs, LedgerArgs, LinkArgs, LogArgs,
+    MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
+    TraceArgs,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -44,6 +45,14 @@ pub(crate) enum Command {
     Tail(TailArgs),
     /// Show streams, lag, routes and rates on one screen.
     Status(StatusArgs),
+    /// Tell what became of a delivery.
+    Trace(TraceArgs),
+    /// List deliveries, the newest first.
+    Deliveries(DeliveriesArgs),
+    /// Add up whether everything that was stored is somewhere.
+    Audit(AuditArgs),
+    /// Look after the rows that say what became of deliveries.
+    Ledger(LedgerArgs),
     /// Find out what is wrong and how to mend it.
     Doctor(Box<DoctorArgs>),
     /// Bring the database to this version's tables.
@@ -52,14 +61,18 @@ pub(crate) enum Command {
     Topology(TopologyArgs),
     /// Link a repository, project, team or account to an organisation.
     Link(LinkArgs),
+    /// Push events to HTTP endpoints.
+    Endpoint(Box<EndpointArgs>),
+    /// Make and revoke keys of the API.
+    Key(KeyArgs),
     /// Maintain the routes.
     Routes(RoutesArgs),
+    /// Describe the messages (JSON Schema) or the subjects (AsyncAPI) for programs that read them.
+    Schema(SchemaArgs),
     /// Send events again, or make them anew from what is stored.
     Replay(ReplayArgs),
     /// Look at dead letters, send them back, or drop them.
     Dlq(DlqArgs),
-    /// Describe the messages (JSON Schema) or the subjects (AsyncAPI) for programs that read them.
-    Schema(SchemaArgs),
     /// Print shell completions.
     Completions {
         /// For which shell.

@@ -7,15 +7,18 @@ use schemas::secret::Secret;
 
 mod commands;
 mod dev_env;
+mod endpoint;
 pub(crate) mod parse;
 mod providers;
 mod work;
 
 pub(crate) use commands::{
-    ApiArgs, DoctorArgs, LinkAction, LinkArgs, MigrateArgs, RoutesAction, RoutesArgs, SchemaArgs, SchemaOf, SendArgs,
-    StatusArgs, TailArgs, TopologyAction, TopologyArgs,
+    ApiArgs, AuditArgs, DeliveriesArgs, DoctorArgs, LedgerAction, LedgerArgs, LinkAction, LinkArgs, MigrateArgs,
+    RoutesAction, RoutesArgs, SchemaArgs, SchemaOf, SendArgs, StatusArgs, TailArgs, TopologyAction, TopologyArgs,
+    TraceArgs,
 };
 pub(crate) use dev_env::DevEnv;
+pub(crate) use endpoint::{EndpointAction, EndpointArgs, EndpointWishes, KeyAction, KeyArgs, Pauses};
 pub(crate) use parse::duration;
 use parse::{secret, sizes};
 pub(crate) use providers::{ProviderArgs, secret_variable};
@@ -121,6 +124,8 @@ pub(crate) enum Role {
     Router,
     /// Pushes events to endpoints.
     Deliver,
+    /// Writes down what became of each delivery.
+    Ledger,
     /// Keeps connections and links.
     Vault,
 }
@@ -222,6 +227,9 @@ pub(crate) struct ServeArgs {
     /// one is made and kept in the data folder.
     #[arg(long, env = "GW_ENDPOINT_KEY", hide_env_values = true, value_delimiter = ',', value_name = "KEY", value_parser = secret, help_heading = "Endpoints")]
     pub(crate) endpoint_key: Vec<Secret>,
+    /// How long rows of the ledger are kept before they become totals.
+    #[arg(long, env = "GW_LEDGER_RETENTION", default_value = "30d", value_parser = duration, help_heading = "Database")]
+    pub(crate) ledger_retention: Duration,
     /// Where traces go (OTLP over HTTP); off without it.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", help_heading = "Traces")]
     pub(crate) otlp_endpoint: Option<String>,

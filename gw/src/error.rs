@@ -63,6 +63,8 @@ pub(crate) enum Error {
     Unwell,
     #[error("the streams differ from what is wanted; `gw topology apply` mends them")]
     Differs,
+    #[error("it does not add up: {error} too many or too few")]
+    AddsUp { error: i64 },
     #[error("the gateway refused {refused} of {sent}")]
     Refused { refused: u32, sent: u32 },
     #[error("cannot write to standard output")]

@@ -12,8 +12,11 @@ mod database;
 mod dev;
 mod dlq;
 mod doctor;
+mod endpoint;
 mod error;
 mod health;
+mod key;
+mod ledger;
 mod lifecycle;
 mod link;
 mod listener;
@@ -69,13 +72,19 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Send(send) => send::run(send).await,
         Command::Tail(tail) => tail::run(tail).await,
         Command::Status(status) => status::run(status).await,
+        Command::Trace(trace) => ledger::trace(trace).await,
+        Command::Deliveries(deliveries) => ledger::deliveries(deliveries).await,
+        Command::Audit(audit) => ledger::audit(audit).await,
+        Command::Ledger(ledger) => ledger::run(ledger).await,
         Command::Doctor(doctor) => doctor::run(*doctor).await,
         Command::Topology(topology) => topology::run(topology).await,
         Command::Link(link) => link::run(link).await,
+        Command::Endpoint(endpoint) => endpoint::run(*endpoint).await,
+        Command::Key(key) => key::run(key).await,
         Command::Routes(routes) => link::routes(routes).await,
+        Command::Schema(args) => schema::run(&args),
         Command::Replay(replay) => replay::run(replay).await,
         Command::Dlq(dlq) => dlq::run(dlq).await,
-        Command::Schema(args) => schema::run(&args),
         Command::Migrate(migrate) => database::migrate(migrate).await,
         Command::Serve(_) | Command::Completions { .. } => Ok(()),
     }

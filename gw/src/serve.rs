@@ -78,7 +78,7 @@ fn check(args: &ServeArgs) -> Result<(), Error> {
         return Ok(());
     }
     if args.runs(Role::Vault) && !args.api_keys.iter().any(|key| !key.expose().is_empty()) {
-        warn!("the API has no key and refuses every request: set GW_API_KEYS");
+        warn!("no key is set: the API takes only keys that were made before; set GW_API_KEYS to make one");
     }
     if args.runs(Role::Ingest) && args.providers.configured().is_empty() {
         warn!(
@@ -204,13 +204,16 @@ fn listen(
     work: &mut Tasks,
 ) {
     let random = Random::new(rand::random);
-    let keys = auth::Keys::new(&args.api_keys);
+    let keys = auth::Keys::new(&args.api_keys, parts.database_and_clock());
     let mut api = OpenApiRouter::new();
     if let Some(ingest) = &parts.ingest {
         api = api.merge(ingest.api());
     }
     if let Some(deliver) = &parts.deliver {
         api = api.merge(deliver::api(deliver));
+    }
+    if let Some(ledger) = &parts.ledger {
+        api = api.merge(OpenApiRouter::from(ledger::api(ledger)));
     }
     if let Some(vault) = &parts.vault {
         api = api.merge(vault::api(vault.clone()));

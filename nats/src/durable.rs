@@ -125,8 +125,7 @@ pub async fn names(broker: &Broker, stream: &str) -> Result<Vec<String>, Error> 
     }
     let mut names = Vec::new();
     loop {
-        let page: Page =
-            broker.api(&format!("CONSUMER.NAMES.{stream}"), &json!({ "offset": names.len() })).await?;
+        let page: Page = broker.api(&format!("CONSUMER.NAMES.{stream}"), &json!({ "offset": names.len() })).await?;
         let more = page.consumers.unwrap_or_default();
         let done = more.is_empty() || names.len() + more.len() >= page.total;
         names.extend(more);
@@ -153,10 +152,8 @@ impl Pauses {
     /// Listens from now on.
     pub async fn of(broker: &Broker, stream: &str) -> Result<Self, Error> {
         let subject = format!("$JS.EVENT.ADVISORY.CONSUMER.PAUSE.{stream}.*");
-        let failed = |source: async_nats::SubscribeError| Error::Read {
-            stream: stream.to_owned(),
-            source: Box::new(source),
-        };
+        let failed =
+            |source: async_nats::SubscribeError| Error::Read { stream: stream.to_owned(), source: Box::new(source) };
         broker.client.subscribe(subject).await.map(Self).map_err(failed)
     }
 

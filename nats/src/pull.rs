@@ -34,10 +34,11 @@ impl Pull {
     /// Listens; nothing is asked for yet.
     pub async fn open(broker: &Broker, stream: &str, consumer: &str) -> Result<Self, Error> {
         let inbox: Subject = broker.client.new_inbox().into();
-        let messages = broker.client.subscribe(inbox.clone()).await.map_err(|error| Error::Read {
-            stream: stream.to_owned(),
-            source: Box::new(error),
-        })?;
+        let messages = broker
+            .client
+            .subscribe(inbox.clone())
+            .await
+            .map_err(|error| Error::Read { stream: stream.to_owned(), source: Box::new(error) })?;
         Ok(Self {
             broker: broker.clone(),
             stream: stream.to_owned(),
@@ -95,10 +96,10 @@ impl Pull {
         let request = format!(r#"{{"batch":{batch},"expires":{}}}"#, expires.as_nanos());
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
         let client: &Client = &self.broker.client;
-        client.publish_with_reply(subject, self.inbox.clone(), request.into()).await.map_err(|error| Error::Read {
-            stream: self.stream.clone(),
-            source: Box::new(error),
-        })?;
+        client
+            .publish_with_reply(subject, self.inbox.clone(), request.into())
+            .await
+            .map_err(|error| Error::Read { stream: self.stream.clone(), source: Box::new(error) })?;
         self.wanted += batch;
         self.over = now + expires + GRACE;
         Ok(())

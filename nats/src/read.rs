@@ -19,6 +19,9 @@ mod batch;
 
 pub use batch::{batch, first_since};
 
+/// How long the consumer of a count lives, should nobody come to delete it.
+const COUNTED: Duration = Duration::from_secs(5);
+
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -146,6 +149,33 @@ pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<
 /// The first message at or after a sequence whose subject matches, or none.
 pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &str) -> Result<Option<Message>, Error> {
     direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+}
+
+/// How many messages of a stream match one of the filters, from a sequence on.
+pub async fn count(broker: &Broker, stream: &str, filters: &[String], from: u64) -> Result<u64, Error> {
+    #[derive(serde::Deserialize)]
+    struct Made {
+        name: String,
+        num_pending: u64,
+    }
+    let start = match from {
+        0 | 1 => serde_json::json!({ "deliver_policy": "all" }),
+        from => serde_json::json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": from }),
+    };
+    let mut config = serde_json::json!({
+        "description": "gangway count", "filter_subjects": filters, "ack_policy": "none", "replay_policy": "instant",
+        "inactive_threshold": COUNTED.as_nanos() as u64, "num_replicas": 1, "mem_storage": true,
+    });
+    if let (Some(config), serde_json::Value::Object(start)) = (config.as_object_mut(), start) {
+        config.extend(start);
+    }
+    let request = serde_json::json!({ "stream_name": stream, "config": config });
+    let made: Made = broker.api(&format!("CONSUMER.CREATE.{stream}"), &request).await?;
+    let what = format!("CONSUMER.DELETE.{stream}.{}", made.name);
+    if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
+        debug!(error = &error as &dyn std::error::Error, "count.delete");
+    }
+    Ok(made.num_pending)
 }
 
 /// The last message of a subject, or none. A replica that lags may give one before it.

@@ -26,12 +26,6 @@ pub fn parse(text: &str) -> Option<i64> {
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
 }
 
-/// Milliseconds since the epoch of a date as HTTP headers have it: `Wed, 21 Oct 2015 07:28:00 GMT`.
-#[must_use]
-pub fn http_date(text: &str) -> Option<i64> {
-    OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp().checked_mul(1_000)
-}
-
 /// A length of time as settings and queries have it: `250ms`, `10s`, `5m`, `8h`, `7d`.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
@@ -52,6 +46,12 @@ pub fn duration(text: &str) -> Option<Duration> {
 pub fn moment(text: &str, now: i64) -> Option<i64> {
     let ago = duration(text).and_then(|ago| i64::try_from(ago.as_millis()).ok());
     ago.and_then(|ago| now.checked_sub(ago)).or_else(|| parse(text))
+}
+
+/// Milliseconds since the epoch of a date as HTTP headers have it: `Wed, 21 Oct 2015 07:28:00 GMT`.
+#[must_use]
+pub fn http_date(text: &str) -> Option<i64> {
+    OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp().checked_mul(1_000)
 }
 
 /// Milliseconds since the epoch of what providers send as a time: RFC 3339 text, or a number (or a number as

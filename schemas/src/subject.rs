@@ -3,7 +3,7 @@
 use crate::{
     delivery::{Delivery, Origin},
     event_type::{TypeKey, event_name},
-    token::SubjectToken,
+    token::{self, SubjectToken},
 };
 
 /// What [`webhook`] makes, live traffic.
@@ -219,6 +219,57 @@ pub fn connection(org: &str, what: &str) -> String {
 #[must_use]
 pub fn probe(instance: &str) -> String {
     format!("gw.probe.{}", SubjectToken::new(instance))
+}
+
+/// The events of an organisation, live and history.
+#[must_use]
+pub fn all_events_of(org: &str) -> [String; 2] {
+    [false, true].map(|history| events_within(history, org, ">"))
+}
+
+/// The deliveries of a provider, live or history.
+#[must_use]
+pub fn webhooks_of(history: bool, provider: &str) -> String {
+    format!("{}webhook.{}.>", if history { "gw.history." } else { "gw." }, SubjectToken::new(provider))
+}
+
+/// Where a delivery is stored whose event is not known.
+#[must_use]
+pub fn webhook_by_id(history: bool, provider: &str, delivery: &str) -> String {
+    let lane = if history { "gw.history." } else { "gw." };
+    format!("{lane}webhook.{}.*.{}", SubjectToken::new(provider), SubjectToken::new(delivery))
+}
+
+/// What the subject of a delivery names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookNames {
+    /// Whether it is history.
+    pub history: bool,
+    /// The provider.
+    pub provider: String,
+    /// The delivery; where its id was shortened, what stands in the subject.
+    pub delivery: String,
+}
+
+/// Reads what [`webhook`] makes.
+#[must_use]
+pub fn webhook_names(subject: &str) -> Option<WebhookNames> {
+    let raw = |token: &str| token::decode(token).unwrap_or_else(|| token.to_owned());
+    let history = is_history(subject);
+    let tokens: Vec<&str> =
+        subject.strip_prefix(if history { "gw.history.webhook." } else { "gw.webhook." })?.split('.').collect();
+    match tokens[..] {
+        [provider, _event, delivery] => {
+            Some(WebhookNames { history, provider: raw(provider), delivery: raw(delivery) })
+        }
+        _ => None,
+    }
+}
+
+/// Who gave a message up, of a subject that [`dead`] makes.
+#[must_use]
+pub fn dead_stage(subject: &str) -> Option<&str> {
+    subject.strip_prefix("gw.dlq.")?.split('.').next()
 }
 
 fn lane(origin: Origin) -> &'static str {

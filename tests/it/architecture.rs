@@ -10,9 +10,10 @@ use std::{
 mod documents;
 
 /// The crates of the product.
-const CRATES: [&str; 9] = ["schemas", "nats", "store", "ingest", "router", "deliver", "vault", "backfill", "gw"];
+const CRATES: [&str; 10] =
+    ["schemas", "nats", "store", "ingest", "router", "deliver", "ledger", "vault", "backfill", "gw"];
 /// Those of them that do not know one provider from another.
-const SERVICES: [&str; 6] = ["nats", "ingest", "router", "deliver", "vault", "backfill"];
+const SERVICES: [&str; 7] = ["nats", "ingest", "router", "deliver", "ledger", "vault", "backfill"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_owned()
@@ -95,10 +96,10 @@ fn imports_go_from_the_plug_board_to_the_services_to_the_broker_to_the_language(
     for service in ["ingest", "router", "backfill"] {
         check(service, &["nats", "schemas"]);
     }
-    for service in ["deliver", "vault"] {
+    for service in ["deliver", "ledger", "vault"] {
         check(service, &["nats", "schemas", "store"]);
     }
-    check("gw", &["ingest", "router", "deliver", "vault", "backfill", "nats", "store", "schemas"]);
+    check("gw", &["ingest", "router", "deliver", "ledger", "vault", "backfill", "nats", "store", "schemas"]);
     check("tests", &["nats", "schemas"]);
 }
 
@@ -117,8 +118,8 @@ fn a_library_is_named_only_by_the_crates_that_own_its_subject() {
     }
     check("async-nats", &["nats", "bench"]);
     check("aes-gcm", &["vault"]);
-    check("sqlx", &["store", "deliver", "vault", "gw"]);
-    check("axum", &["ingest", "deliver", "vault", "gw", "bench"]);
+    check("sqlx", &["store", "deliver", "ledger", "vault", "gw"]);
+    check("axum", &["ingest", "deliver", "ledger", "vault", "gw", "bench"]);
     check("clap", &["gw", "bench"]);
 }
 
@@ -143,6 +144,18 @@ fn a_table_has_one_writer() {
         ("endpoints", "deliver"),
         ("endpoint_versions", "deliver"),
         ("api_keys", "vault"),
+        ("deliveries", "ledger"),
+        ("events", "ledger"),
+        ("outcomes", "ledger"),
+        ("filtered", "ledger"),
+        ("pushes", "ledger"),
+        ("attempts", "ledger"),
+        ("letters", "ledger"),
+        ("ledger_positions", "ledger"),
+        ("ledger_lease", "ledger"),
+        ("ledger_totals", "ledger"),
+        ("ledger_sealed", "ledger"),
+        ("ledger_endpoints", "ledger"),
     ];
     let mut tables = BTreeSet::new();
     for file in fs::read_dir(root().join("migrations")).expect("migrations") {

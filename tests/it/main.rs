@@ -10,6 +10,7 @@ mod feed;
 mod filters;
 mod health;
 mod internal;
+mod ledger;
 mod lifecycle;
 mod limits;
 mod links;

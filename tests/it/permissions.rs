@@ -1,6 +1,8 @@
 //! The users of the shipped `cluster.conf`: each may do what its role needs, and nothing else.
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use tests::{Setup, Webhook, eventually};
 
 use crate::{
     raw::Raw,
@@ -8,7 +10,8 @@ use crate::{
     server::{self, Server},
 };
 
-const USERS: [&str; 9] = ["ADMIN", "INGEST", "ROUTER", "DELIVER", "VAULT", "BACKFILL", "EVENTS", "SYS", "ROUTE"];
+const USERS: [&str; 10] =
+    ["ADMIN", "INGEST", "ROUTER", "DELIVER", "LEDGER", "VAULT", "BACKFILL", "EVENTS", "SYS", "ROUTE"];
 
 /// Each user's password is made of its name.
 fn login(role: &'static str) -> Option<(&'static str, &'static str)> {
@@ -16,6 +19,7 @@ fn login(role: &'static str) -> Option<(&'static str, &'static str)> {
         "admin" => ("admin", "admin-password"),
         "ingest" => ("ingest", "ingest-password"),
         "router" => ("router", "router-password"),
+        "ledger" => ("ledger", "ledger-password"),
         "deliver" => ("deliver", "deliver-password"),
         "vault" => ("vault", "vault-password"),
         "backfill" => ("backfill", "backfill-password"),
@@ -76,6 +80,26 @@ async fn with_the_permissions_on_all_promises_hold_and_no_user_meets_a_wall() {
     assert!(!log.contains("Violation"), "{log}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_permissions_on_the_ledger_reads_all_it_needs() {
+    let server = server().await;
+    let roles = Roles::start(&server, login).await;
+    let setup = Setup::new().with("GW_ROLE", "ledger").with("GW_TOPOLOGY", "check");
+    let mut ledger = setup.with("NATS_URL", server.url(login("ledger"))).start_on(&server.url(login("admin")));
+    ledger.ready().await;
+    roles.ingest.accept(&Webhook::push(42, 1)).await;
+    eventually("the delivery is parked and adds up", || async {
+        let report = ledger.api(Method::GET, "/audit", None).await.body;
+        (report["error"] == 0 && report["providers"][0]["parked"] == 1).then_some(())
+    })
+    .await;
+    let page = ledger.api(Method::GET, "/deliveries", None).await.body;
+    assert_eq!(page["deliveries"][0]["status"], "parked", "{page}");
+    assert_eq!(ledger.stop_gateway().code(), Some(0));
+    let log = ledger.gateway().log();
+    assert!(!log.to_lowercase().contains("violation"), "{log}");
+}
+
 /// What a user may not do.
 enum Forbidden {
     Publish(&'static str),
@@ -134,6 +158,11 @@ async fn what_a_role_does_not_need_is_refused() {
         ("vault", Publish("gw.event.x")),
         ("vault", Publish("gw.webhook.x")),
         ("vault", Subscribe("gw.>")),
+        ("ledger", Publish("gw.event.x")),
+        ("ledger", Publish("gw.attempt.x")),
+        ("ledger", Publish("$JS.ACK.GW_WEBHOOK.router.1.1.1.1.1")),
+        ("ledger", Ask("$JS.API.STREAM.MSG.DELETE.GW_EVENT", json!({ "seq": 1 }))),
+        ("ledger", Ask("$JS.API.STREAM.PURGE.GW_EVENT", json!({}))),
         ("backfill", Publish("gw.event.x")),
         ("backfill", Publish("$KV.gw_routes.github.x")),
         ("events", Publish("gw.event.x")),

@@ -16,6 +16,7 @@ mod breaker;
 mod crashes;
 mod delivery;
 mod history;
+mod many;
 mod ordered;
 mod receivers;
 mod retries;
@@ -81,17 +82,21 @@ impl Pushes {
     }
 
     async fn store(&mut self, origin: Origin, numbers: std::ops::Range<usize>) -> Vec<String> {
+        let messages: Vec<Outgoing> = numbers.map(|number| event_of("org_1", origin, number)).collect();
+        let ids = messages.iter().map(|message| message.id.clone()).collect();
+        self.publish(messages).await;
+        ids
+    }
+
+    async fn publish(&mut self, messages: Vec<Outgoing>) {
         let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch);
         let group = tokio::spawn(group);
-        let messages: Vec<Outgoing> = numbers.map(|number| event(origin, number)).collect();
-        let ids = messages.iter().map(|message| message.id.clone()).collect();
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         for run in messages.chunks(100) {
             publisher.publish_in_order(run.to_vec(), deadline).await.expect("stored");
         }
         drop(publisher);
         group.await.expect("it ends");
-        ids
     }
 
     /// What is recorded of an endpoint's pushes, once there is so much.
@@ -141,8 +146,8 @@ impl Pushes {
 }
 
 /// An event as the router writes it.
-fn event(origin: Origin, number: usize) -> Outgoing {
-    let id = schemas::event::id("github", &format!("{origin:?}-{number}"), "org_1", None);
+fn event_of(org: &str, origin: Origin, number: usize) -> Outgoing {
+    let id = schemas::event::id("github", &format!("{origin:?}-{number}"), org, None);
     let key = TypeKey { entity: "push".to_owned(), action: None };
     let headers = [
         ("ce-specversion", "1.0"),
@@ -151,14 +156,14 @@ fn event(origin: Origin, number: usize) -> Outgoing {
         ("ce-type", "github:push"),
         ("ce-time", "2026-01-01T00:00:00Z"),
         ("ce-datacontenttype", "application/json"),
-        ("ce-orgid", "org_1"),
+        ("ce-orgid", org),
         ("content-type", "application/json"),
-        (header::ORG, "org_1"),
+        (header::ORG, org),
         (header::PROVIDER, "github"),
         (header::DELIVERY, &format!("delivery-{number}")),
     ];
     Outgoing {
-        subject: subject::event(origin, "org_1", "github", &key, &id),
+        subject: subject::event(origin, org, "github", &key, &id),
         headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         payload: json!({ "deliveryId": format!("delivery-{number}"), "number": number }).to_string().into(),
         id,

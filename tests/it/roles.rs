@@ -202,7 +202,7 @@ async fn four_processes_do_together_what_one_does() {
     assert_eq!(answer.status, 503);
     assert!(answer.body["reasons"].to_string().contains("+ consumer router"), "{:?}", answer.body);
     roles.apply().await;
-    roles.event(&webhook, 5).await;
+    roles.event(&webhook, 7).await;
     roles.router.ready().await;
     for world in [&mut roles.ingest, &mut roles.router, &mut roles.deliver, &mut roles.vault] {
         assert_eq!(world.stop_gateway().code(), Some(0));

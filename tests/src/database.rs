@@ -15,18 +15,43 @@ use crate::{broker::engine_answers, eventually, kill, process::inherited, skip};
 /// A PostgreSQL that ends with the test.
 pub struct Postgres {
     url: String,
-    _ground: Ground,
+    ground: Ground,
 }
 
 enum Ground {
     Named,
     Container { _running: Box<ContainerAsync<GenericImage>> },
-    Cluster { _cluster: Cluster },
+    Cluster { cluster: Cluster },
 }
 
 /// A cluster in a folder of its own, ended when it is dropped.
 struct Cluster {
     folder: TempDir,
+    binaries: PathBuf,
+    port: u16,
+}
+
+impl Cluster {
+    async fn start(&self) {
+        let (folder, port) = (self.folder.path(), self.port);
+        let options = format!("-h 127.0.0.1 -p {port} -k {} -c fsync=off", folder.display());
+        let mut start = as_user(&self.binaries, "pg_ctl");
+        start.arg("-D").arg(folder.join("data")).arg("-l").arg(folder.join("log"));
+        run(start.arg("-o").arg(options).args(["-w", "start"]));
+        let address = ("127.0.0.1", port);
+        eventually("PostgreSQL listens", || async move { tokio::net::TcpStream::connect(address).await.ok() }).await;
+    }
+}
+
+/// A program of the server. It refuses to run as root, so it gets a user that every system has.
+fn as_user(binaries: &Path, program: &str) -> Command {
+    let program = binaries.join(program);
+    if !rustix::process::getuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=nobody", "--clear-groups"]).arg(program);
+    command
 }
 
 impl Postgres {
@@ -34,7 +59,7 @@ impl Postgres {
     pub async fn start() -> Option<Self> {
         #[expect(clippy::disallowed_methods, reason = "the suite is chosen by its environment")]
         if let Ok(url) = std::env::var("GW_TEST_DATABASE_URL") {
-            return Some(Self { url, _ground: Ground::Named });
+            return Some(Self { url, ground: Ground::Named });
         }
         if engine_answers() {
             return Some(container().await);
@@ -44,6 +69,21 @@ impl Postgres {
             return None;
         };
         Some(cluster(&binaries).await)
+    }
+
+    /// Stops it at once, if it is ours alone. Tells whether it did.
+    pub fn stop(&mut self) -> bool {
+        let Ground::Cluster { cluster } = &self.ground else { return false };
+        let mut stop = as_user(&cluster.binaries, "pg_ctl");
+        run(stop.arg("-D").arg(cluster.folder.path().join("data")).args(["-m", "immediate", "-w", "stop"]));
+        true
+    }
+
+    /// Starts it again on its port.
+    pub async fn start_again(&mut self) {
+        if let Ground::Cluster { cluster } = &self.ground {
+            cluster.start().await;
+        }
     }
 
     /// `postgres://…` of the database.
@@ -65,7 +105,7 @@ async fn container() -> Postgres {
     let port = running.get_host_port_ipv4(5432).await.expect("a port");
     Postgres {
         url: format!("postgres://postgres@{host}:{port}/postgres"),
-        _ground: Ground::Container { _running: Box::new(running) },
+        ground: Ground::Container { _running: Box::new(running) },
     }
 }
 
@@ -73,31 +113,21 @@ async fn cluster(binaries: &Path) -> Postgres {
     let folder = tempfile::Builder::new().prefix("gw-pg").tempdir().expect("a folder");
     let data = folder.path().join("data");
     let port = free_port();
-    // A server refuses to run as root, so it gets a user that every system has.
-    let root = rustix::process::getuid().is_root();
-    if root {
+    if rustix::process::getuid().is_root() {
         std::fs::create_dir(&data).expect("a folder");
         run(Command::new("chown").arg("-R").arg("nobody").arg(folder.path()));
     }
-    let as_user = |program: &str| {
-        let program = binaries.join(program);
-        if !root {
-            return Command::new(program);
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=nobody", "--clear-groups"]).arg(program);
-        command
-    };
-    run(as_user("initdb").arg("-D").arg(&data).args(["-U", "postgres", "--auth=trust", "--no-sync", "-E", "UTF8"]));
-    let options = format!("-h 127.0.0.1 -p {port} -k {} -c fsync=off", folder.path().display());
-    let log = folder.path().join("log");
-    run(as_user("pg_ctl").arg("-D").arg(&data).arg("-l").arg(&log).arg("-o").arg(options).args(["-w", "start"]));
-    let address = ("127.0.0.1", port);
-    eventually("PostgreSQL listens", || async move { tokio::net::TcpStream::connect(address).await.ok() }).await;
-    Postgres {
-        url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-        _ground: Ground::Cluster { _cluster: Cluster { folder } },
-    }
+    run(as_user(binaries, "initdb").arg("-D").arg(&data).args([
+        "-U",
+        "postgres",
+        "--auth=trust",
+        "--no-sync",
+        "-E",
+        "UTF8",
+    ]));
+    let cluster = Cluster { folder, binaries: binaries.to_owned(), port };
+    cluster.start().await;
+    Postgres { url: format!("postgres://postgres@127.0.0.1:{port}/postgres"), ground: Ground::Cluster { cluster } }
 }
 
 impl Drop for Cluster {

@@ -23,6 +23,9 @@ pub(crate) enum Error {
     /// The caller is narrowed to one organisation and asked for more.
     #[error("the caller is narrowed to another organisation")]
     OtherOrganisation,
+    /// Only an admin's key may do it.
+    #[error("only an admin's key may do it")]
+    AdminOnly,
     /// The connection is not in use.
     #[error("the connection is {}", .0.as_str())]
     NotActive(Status),
@@ -69,6 +72,7 @@ impl Error {
             Self::NotFound => Problem::new(404, "not_found", "Not found"),
             Self::OtherOrganisation => Problem::new(403, "other_organisation", "Not this organisation's")
                 .detail("The organisation header narrows the caller to another organisation."),
+            Self::AdminOnly => Problem::new(403, "admin_only", "Only an admin's key may do this"),
             Self::NotActive(status) => Problem::new(400, "installation_not_active", "The connection is not active")
                 .with("status", status.as_str()),
             Self::InvalidJson(error) => {

@@ -153,12 +153,13 @@ async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller
     Ok(Json(Outcome::Rebuilt(reconcile::run(&vault, reconcile::Strangers::Purge).await?)))
 }
 
-fn json(body: Result<Bytes, BytesRejection>) -> Result<Value, Error> {
+/// The JSON of a body.
+pub(crate) fn json(body: Result<Bytes, BytesRejection>) -> Result<Value, Error> {
     serde_json::from_slice(&body.map_err(Error::Body)?).map_err(Error::InvalidJson)
 }
 
 /// The ids of a path. What cannot be an id names nothing, and never reaches the database.
-struct Ids<T>(T);
+pub(crate) struct Ids<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: IsIds + DeserializeOwned + Send> FromRequestParts<S> for Ids<T> {
     type Rejection = Error;
@@ -171,7 +172,7 @@ impl<S: Send + Sync, T: IsIds + DeserializeOwned + Send> FromRequestParts<S> for
     }
 }
 
-trait IsIds {
+pub(crate) trait IsIds {
     fn are_ids(&self) -> bool;
 }
 

@@ -1,13 +1,15 @@
-//! Connections and links: which organisation wants what of which account.
+//! Connections and links: which organisation wants what of which account; and the keys of the API.
 //!
 //! The rows are the truth (`records`, `store`); the broker's buckets are their projection (`projection`). Every
 //! change leaves a row in the outbox, which `outbox` brings to the broker; `reconcile` compares all of it at start.
-//! `http` is the API, `connection`, `link` and `fields` what it reads and shows, `error` how it refuses.
+//! `http` is the API, `connection`, `link` and `fields` what it reads and shows, `error` how it refuses. `key` is all
+//! about keys.
 
 mod connection;
 mod error;
 mod fields;
 mod http;
+pub mod key;
 mod link;
 mod outbox;
 mod projection;
@@ -74,7 +76,8 @@ impl Vault {
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(vault: Vault) -> OpenApiRouter {
-    http::records(vault.records.clone()).merge(http::routes(vault))
+    let keys = OpenApiRouter::from(key::routes(vault.records.clone()));
+    http::records(vault.records.clone()).merge(keys).merge(http::routes(vault))
 }
 
 /// Brings the rows to the broker until it is stopped: all of them once, and each change.

@@ -1,6 +1,7 @@
 //! What the API promises, on SQLite always and on PostgreSQL where `GW_TEST_DATABASE_URL` names one.
 
 mod connections;
+mod keys;
 mod links;
 mod rows;
 
@@ -62,7 +63,9 @@ impl House {
     }
 
     async fn ask(&self, caller: &Caller, method: Method, path: &str, body: impl Into<Body>) -> Answer {
-        let api = Router::from(http::records(self.records.clone())).layer(Extension(caller.clone()));
+        let api = Router::from(http::records(self.records.clone()))
+            .merge(crate::key::routes(self.records.clone()))
+            .layer(Extension(caller.clone()));
         let request = Request::builder().method(method).uri(path).body(body.into()).expect("a request");
         let response = api.oneshot(request).await.expect("an answer");
         let status = response.status().as_u16();
@@ -121,11 +124,11 @@ impl Answer {
 }
 
 fn anyone() -> Caller {
-    Caller { org: None, key: String::new() }
+    Caller::admin(None)
 }
 
 fn narrowed(org: &str) -> Caller {
-    Caller { org: Some(org.to_owned()), key: String::new() }
+    Caller::admin(Some(org))
 }
 
 /// Runs a test on each database, on one of its own.

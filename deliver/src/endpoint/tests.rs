@@ -116,11 +116,11 @@ impl House {
 }
 
 fn anyone() -> Caller {
-    Caller { org: None, key: String::new() }
+    Caller::admin(None)
 }
 
 fn narrowed(org: &str) -> Caller {
-    Caller { org: Some(org.to_owned()), key: String::new() }
+    Caller::admin(Some(org))
 }
 
 /// The code of a refusal, and which fields it names.

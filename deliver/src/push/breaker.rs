@@ -65,7 +65,10 @@ impl Breaker {
     /// Reads what its display writes.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (openings, until) = text.strip_prefix("open ")?.split_once(" until ")?;
-        Some(Self::Open { openings: openings.parse().ok().filter(|openings| *openings > 0)?, until: until.parse().ok()? })
+        Some(Self::Open {
+            openings: openings.parse().ok().filter(|openings| *openings > 0)?,
+            until: until.parse().ok()?,
+        })
     }
 }
 

@@ -1,11 +1,6 @@
 //! Sends a request and says how it ended. One client for all endpoints: no redirects, no proxies, no cookies.
 
-use std::{
-    error::Error as StdError,
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{error::Error as StdError, io, sync::Arc, time::Duration};
 
 use reqwest::{StatusCode, header::RETRY_AFTER, redirect};
 use schemas::instant;

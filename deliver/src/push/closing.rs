@@ -1,7 +1,10 @@
 //! What becomes of an endpoint's timers when it is disabled or deleted. All of it may be done twice: after a crash, or
 //! by several processes.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::future;
 use nats::{Error, Message, durable, topology};
@@ -12,13 +15,7 @@ use schemas::{
 };
 use tracing::{info, warn};
 
-use super::{
-    Engine,
-    decide::Reason,
-    reader::HISTORY,
-    record::{About, Stopped},
-    target::Target,
-};
+use super::{Engine, about::About, decide::Reason, reader::HISTORY, record::Stopped, target::Target};
 
 /// Timers that are ended at once.
 const AT_ONCE: usize = 64;
@@ -46,7 +43,7 @@ pub(super) async fn disabled(engine: &Engine, endpoint: &str, reason: Reason) ->
 pub(super) async fn deleted(engine: &Arc<Engine>, endpoint: &str) {
     while let Err(error) = forget(engine, endpoint).await {
         warn!(error = %Chain(&error), endpoint, "endpoint.not_forgotten: it is tried again");
-        let pause = tokio::time::sleep(std::time::Duration::from_secs(2));
+        let pause = tokio::time::sleep(Duration::from_secs(2));
         if engine.stop.run_until_cancelled(pause).await.is_none() {
             return;
         }
@@ -107,21 +104,33 @@ impl Engine {
             (End::Dropped, _) => self.end(&about, PushOutcome::Dropped, "deleted").await,
             (End::Dead(reason), Some(event)) => {
                 let detail = "the endpoint was disabled while the push waited";
-                self.die(&about, &event, retry.attempt.saturating_sub(1), reason, detail, |_| {}).await
+                self.give_up(&about, &event, retry.attempt.saturating_sub(1), reason, detail).await
             }
             (End::Dead(_), None) => self.end(&about, PushOutcome::Expired, "expired").await,
         }
     }
 
-    /// The event of a push, or none where its stream has given it up. Asked until there is an answer.
+    /// The event of a push, or none where its stream has given it up. Asked until there is an answer. Where a dead
+    /// letter was removed, its event may still be among the events.
     pub(super) async fn event_of(&self, retry: &Retry) -> Result<Option<Message>, Stopped> {
-        loop {
-            match nats::get(&self.deps.broker, &retry.stream, retry.sequence).await {
+        let event = (topology::GW_EVENT, retry.event_sequence);
+        let places = match retry.stream == topology::GW_DLQ {
+            true => vec![(topology::GW_DLQ, retry.sequence), event],
+            false => vec![event],
+        };
+        let mut places = places.into_iter().peekable();
+        while let Some((stream, sequence)) = places.peek().copied() {
+            match nats::get(&self.deps.broker, stream, sequence).await {
+                Ok(None) => {
+                    places.next();
+                    continue;
+                }
                 Ok(event) => return Ok(event),
                 Err(error) => warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.no_event"),
             }
-            let pause = tokio::time::sleep(std::time::Duration::from_secs(1));
+            let pause = tokio::time::sleep(Duration::from_secs(1));
             self.stop.run_until_cancelled(pause).await.ok_or(Stopped)?;
         }
+        Ok(None)
     }
 }

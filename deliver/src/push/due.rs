@@ -2,7 +2,10 @@
 //! that a slow one keeps no other from its turn.
 
 use std::{
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,11 +24,14 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{
-    Engine, closing::{self, End},
+    Engine,
+    about::{About, Source},
+    closing::{self, End},
     decide::{Tries, jitter},
-    record::{About, Source, Stopped},
+    record::Stopped,
+    settle::Push,
     target::Target,
-    turn::{Lane, Turn},
+    turn::{Go, Lane, Turn},
 };
 
 /// Timers held at once, in all.
@@ -120,23 +126,18 @@ impl Engine {
         }
     }
 
-    async fn push_again(
-        &self,
-        target: &Target,
-        go: &super::turn::Go,
-        retry: &Retry,
-        mut tries: Tries,
-    ) -> Result<(), Stopped> {
+    async fn push_again(&self, target: &Target, go: &Go, retry: &Retry, mut tries: Tries) -> Result<(), Stopped> {
         let mut about = About::of_timer(retry);
         let Some(event) = self.event_of(retry).await? else {
             self.recall(&mut about).await;
             return self.end(&about, PushOutcome::Expired, "expired").await;
         };
         about.learn(&event);
-        if !about.is_wanted() && !endpoint::admits(&go.rules.live.endpoint.events, about.kind()) {
+        if !about.is_wanted() && !endpoint::admits(&go.rules.live.endpoint.events, &about.kind) {
             return self.end(&about, PushOutcome::Dropped, "filter-changed").await;
         }
-        self.push(target, go, &about, &event, &Source::of_timer(retry), &mut tries, false).await.map(drop)
+        let push = Push { target, about: &about, event: &event, source: Source::of_timer(retry), holds: false };
+        self.push(&push, go, &mut tries).await.map(drop)
     }
 
     /// Sets the timer again: no attempt was made, and none is recorded.

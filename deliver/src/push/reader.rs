@@ -1,12 +1,12 @@
 //! The task of an endpoint: keeps its consumers as they should be, and reads them while it is active.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use nats::{Error, Message, Pull, Start, durable::{self, Durable}, topology};
+use nats::{
+    Error, Message, Pull, Start,
+    durable::{self, Durable},
+    topology,
+};
 use schemas::{
     cause::Chain,
     endpoint::{self, EndpointStatus},
@@ -15,8 +15,9 @@ use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::{debug, error, warn};
 
 use super::{
-    Engine, closing,
+    Engine,
     breaker::{self, Breaker},
+    closing,
     target::{Rules, Target},
     turn::Lane,
 };
@@ -66,7 +67,7 @@ struct Reader {
 impl Reader {
     /// Does what one version of the rules wants, until there is another.
     async fn serve(&mut self, rules: &Rules) -> Result<(), Error> {
-        self.bring(rules).await?;
+        self.bring(rules, true).await?;
         (self.pause, self.failing) = (PAUSE.0, false);
         match rules.live.endpoint.status {
             EndpointStatus::Active => self.read(rules).await,
@@ -84,12 +85,12 @@ impl Reader {
     }
 
     /// Brings the consumers to the rules, and the breaker to what all processes know of it.
-    async fn bring(&self, rules: &Rules) -> Result<(), Error> {
+    async fn bring(&self, rules: &Rules, first: bool) -> Result<(), Error> {
         let (engine, target) = (&self.engine, &self.target);
         // Few at a time: thousands of endpoints begin at once.
         let _few = engine.opening.acquire().await;
         let own_change = target.take_unwritten();
-        let brought = bring(engine, target, rules, own_change).await;
+        let brought = bring(engine, target, rules, own_change, first).await;
         if brought.is_err() && own_change {
             target.keep_unwritten();
         }
@@ -124,7 +125,7 @@ impl Reader {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = self.changes.changed() => return Ok(()),
-                () = self.target.look.notified() => self.bring(rules).await?,
+                () = self.target.look.notified() => self.bring(rules, false).await?,
                 event = live.next(room) => self.spawn(event?, Lane::Live),
                 event = next(&mut history, room) => self.spawn(event?, Lane::History),
                 Some(ended) = self.pushes.join_next() => said(ended),
@@ -184,7 +185,8 @@ fn said(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool) -> Result<(), Error> {
+/// `first`: for the first time with these rules.
+async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool, first: bool) -> Result<(), Error> {
     let broker = &engine.deps.broker;
     let found = durable::find(broker, topology::GW_EVENT, &target.id).await?;
     if !own_change {
@@ -196,6 +198,8 @@ async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool
         let history = self::wanted(rules, Lane::History, breaker);
         let found = durable::find(broker, topology::GW_EVENT, &history.name).await?;
         wanted.push((history, found));
+    } else if rules.live.version > 1 && first {
+        durable::remove(broker, topology::GW_EVENT, &format!("{}{HISTORY}", target.id)).await?;
     }
     for (wanted, found) in wanted {
         if found.as_ref().is_none_or(|found| !found.is(&wanted)) {
@@ -235,9 +239,11 @@ fn wanted(rules: &Rules, lane: Lane, breaker: Breaker) -> Durable {
         },
         filters,
         max_ack_pending: if breaker.is_open() { 1 } else { room },
-        start: match rules.live.start {
-            StartAt::Sequence(sequence) => Start::Sequence(sequence),
-            StartAt::Time(at) => Start::Since(at),
+        start: match (lane, rules.live.start) {
+            // Asked for later, history begins then.
+            (Lane::History, _) if rules.live.version > 1 => Start::New,
+            (_, StartAt::Sequence(sequence)) => Start::Sequence(sequence),
+            (_, StartAt::Time(at)) => Start::Since(at),
         },
         metadata,
     }

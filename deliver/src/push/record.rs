@@ -1,12 +1,13 @@
 //! What is written of a push: attempts, timers, dead letters. Each is tried until it is stored: a request that was
 //! made must not be made again because of it.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use nats::{Message, Outgoing, Timer, topology};
+use nats::{Message, Outgoing, PublishError, Stored, Timer, topology};
 use schemas::{
     attempt::{Attempt, PushOutcome, Retry},
+    cause::Chain,
     header::{self, Headers},
     subject,
 };
@@ -15,6 +16,7 @@ use tracing::warn;
 
 use super::{
     Engine,
+    about::{About, Source},
     decide::{Reason, Tries},
 };
 
@@ -38,101 +40,6 @@ const LETTER: [&str; 8] = [
 /// The gateway stops before it could be stored; the broker hands out again what led to it.
 #[derive(Debug)]
 pub(super) struct Stopped;
-
-/// Which push it is: an event on its way to an endpoint.
-#[derive(Clone, Debug)]
-pub(super) struct About {
-    pub(super) org: String,
-    pub(super) endpoint: String,
-    pub(super) event: String,
-    /// The event's place in `GW_EVENT`.
-    pub(super) sequence: u64,
-    provider: String,
-    delivery: String,
-    kind: String,
-    replay: Option<String>,
-    /// The dead letter that was sent back, by its sequence.
-    letter: Option<u64>,
-}
-
-impl About {
-    /// The push of an event that its consumer handed out. Its id also ends its subject.
-    pub(super) fn of_event(org: &str, endpoint: &str, event: &Message) -> Self {
-        let id = event.header("ce-id").map(header::decode);
-        let id = id.or_else(|| event.subject.rsplit('.').next().map(str::to_owned));
-        let mut about = Self {
-            org: org.to_owned(),
-            endpoint: endpoint.to_owned(),
-            event: id.unwrap_or_default(),
-            sequence: event.sequence,
-            provider: String::new(),
-            delivery: String::new(),
-            kind: String::new(),
-            replay: None,
-            letter: None,
-        };
-        about.learn(event);
-        about
-    }
-
-    /// The push that a timer stands for.
-    pub(super) fn of_timer(retry: &Retry) -> Self {
-        Self {
-            org: retry.org_id.clone(),
-            endpoint: retry.endpoint_id.clone(),
-            event: retry.event_id.clone(),
-            sequence: retry.event_sequence,
-            provider: String::new(),
-            delivery: String::new(),
-            kind: String::new(),
-            replay: retry.replay.clone(),
-            letter: (retry.stream == topology::GW_DLQ).then_some(retry.sequence),
-        }
-    }
-
-    /// What the event's message says.
-    pub(super) fn learn(&mut self, event: &Message) {
-        let read = |name: &str| event.header(name).map(header::decode).unwrap_or_default();
-        self.provider = read(header::PROVIDER);
-        self.delivery = read(header::DELIVERY);
-        self.kind = read("ce-type");
-    }
-
-    /// The normalised type.
-    pub(super) fn kind(&self) -> &str {
-        &self.kind
-    }
-
-    /// Whether somebody asked for this push, so that no filter is asked.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.replay.is_some() || self.letter.is_some()
-    }
-    /// Tells apart the runs of one event to one endpoint: the first, each replay, each dead letter sent back.
-    fn run(&self) -> Option<String> {
-        self.replay.clone().or_else(|| self.letter.map(|letter| format!("d{letter}")))
-    }
-
-    fn attempt(&self, outcome: PushOutcome, at: i64) -> Attempt {
-        Attempt {
-            org_id: self.org.clone(),
-            endpoint_id: self.endpoint.clone(),
-            event_id: self.event.clone(),
-            sequence: self.sequence,
-            provider: self.provider.clone(),
-            delivery_id: self.delivery.clone(),
-            kind: self.kind.clone(),
-            attempt: 0,
-            outcome,
-            status_code: None,
-            error_class: None,
-            latency_ms: None,
-            at,
-            next_at: None,
-            reason: None,
-            replay: self.replay.clone(),
-        }
-    }
-}
 
 impl Engine {
     /// Stores a step of a push.
@@ -159,11 +66,17 @@ impl Engine {
             timer: None,
         };
         self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
-        // A letter that was sent back is kept until its push has ended.
-        if let (Some(letter), true) = (about.letter, outcome.ends()) {
-            self.keep("an end", || nats::delete(&self.deps.broker, topology::GW_DLQ, letter)).await?;
+        if let Some(letter) = about.letter.filter(|_| outcome.ends()) {
+            self.discard(letter).await;
         }
         Ok(())
+    }
+
+    /// Removes a dead letter that was sent back, once it has ended again: until then it holds the event.
+    async fn discard(&self, letter: u64) {
+        if let Err(error) = nats::delete(&self.deps.broker, topology::GW_DLQ, letter).await {
+            warn!(error = %Chain(&error), letter, "letter.not_removed");
+        }
     }
 
     /// Sets the timer of a push; it takes the place of the one before.
@@ -194,7 +107,7 @@ impl Engine {
         self.keep("a timer", || self.deps.timers.publish(message.clone(), Instant::now() + PATIENCE)).await
     }
 
-    /// Keeps an event whole, with the reason why it is pushed no more, and records that.
+    /// Keeps an event whole, with the reason why it is pushed no more.
     pub(super) async fn bury(
         &self,
         about: &About,
@@ -236,7 +149,20 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a push that is not made: a dead letter, dropped or expired.
+    /// Makes a dead letter of a push without another request.
+    pub(super) async fn give_up(
+        &self,
+        about: &About,
+        event: &Message,
+        attempts: u32,
+        reason: Reason,
+        detail: &str,
+    ) -> Result<(), Stopped> {
+        self.bury(about, event, attempts, reason, detail).await?;
+        self.end(about, PushOutcome::Dead, reason.as_str()).await
+    }
+
+    /// Ends a push that is not made: dead, dropped or expired.
     pub(super) async fn end(&self, about: &About, outcome: PushOutcome, reason: &str) -> Result<(), Stopped> {
         let now = self.deps.clock.now();
         self.record(about, outcome, now, |attempt| attempt.reason = Some(reason.to_owned())).await
@@ -251,35 +177,18 @@ impl Engine {
     }
 
     /// Stores until it is stored, or until the gateway stops and the broker does not answer.
-    async fn keep<T, E: Display, F: Future<Output = Result<T, E>>>(
+    async fn keep<F: Future<Output = Result<Stored, PublishError>>>(
         &self,
         what: &'static str,
-        write: impl Fn() -> F,
+        publish: impl Fn() -> F,
     ) -> Result<(), Stopped> {
         loop {
-            let Err(error) = write().await else { return Ok(()) };
+            let Err(error) = publish().await else { return Ok(()) };
             warn!(%error, what, "push.not_stored: it is tried again");
             if self.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await.is_none() {
                 return Err(Stopped);
             }
         }
-    }
-}
-
-/// Where the event of a push stands.
-#[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) stream: String,
-    pub(super) sequence: u64,
-}
-
-impl Source {
-    pub(super) fn of_event(event: &Message) -> Self {
-        Self { stream: topology::GW_EVENT.to_owned(), sequence: event.sequence }
-    }
-
-    pub(super) fn of_timer(retry: &Retry) -> Self {
-        Self { stream: retry.stream.clone(), sequence: retry.sequence }
     }
 }
 

@@ -11,7 +11,11 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use super::{Engine, closing, reader::{self, HISTORY}, target::Target};
+use super::{
+    Engine, closing,
+    reader::{self, HISTORY},
+    target::Target,
+};
 use crate::endpoint::Directory;
 
 /// Begins the name of each endpoint's consumer.

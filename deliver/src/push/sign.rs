@@ -1,4 +1,4 @@
-//! Signatures as Standard Webhooks writes them, <https://github.com/standard-webhooks/standard-webhooks>.
+//! Signatures as Standard Webhooks writes them, <https://www.standardwebhooks.com>.
 
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
@@ -33,8 +33,7 @@ mod tests {
     #[test]
     fn the_example_of_the_specification_is_signed_as_it_says() {
         let secrets = [Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
-        let signed =
-            signatures(&secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        let signed = signatures(&secrets, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signed, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 

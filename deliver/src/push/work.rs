@@ -1,4 +1,4 @@
-//! One push, from the event to how it ended.
+//! An event that its consumer handed out, until it is acknowledged or given back.
 //!
 //! Nothing is acknowledged before what became of it is stored; the order of the writes makes a crash at any point
 //! repeat at most this one request, with the same `webhook-id`.
@@ -8,23 +8,18 @@ use std::{
     time::Duration,
 };
 
-use nats::{Message, durable, topology};
-use prometheus_client::metrics::gauge::Gauge;
-use schemas::{
-    attempt::{Attempt, PushOutcome},
-    endpoint::{self, EndpointStatus},
-    subject,
-};
-use tracing::{debug, warn};
+use nats::Message;
+use schemas::{cause::Chain, endpoint};
+use tracing::debug;
 
 use super::{
     Engine,
-    client::Ending,
-    decide::{self, Kind, Next, Reason, Tries},
-    record::{About, Source, Stopped},
-    request,
+    about::{About, Source},
+    decide::{Reason, Tries},
+    record::Stopped,
+    settle::{After, Push},
     target::{Rules, Target},
-    turn::{Go, Lane, Turn},
+    turn::{Lane, Turn},
 };
 
 /// An event handed out this often was in the hands of as many processes that ended before it was settled.
@@ -38,21 +33,6 @@ enum Done {
     Settled,
     /// It goes back: the endpoint is not active, or the gateway stops.
     Back,
-}
-
-/// A request that ended.
-struct Made {
-    ending: Ending,
-    latency: Duration,
-    at: i64,
-}
-
-/// What follows for an event that was pushed.
-pub(super) enum After {
-    /// It is settled.
-    Ended,
-    /// It keeps its place until this time, milliseconds since the epoch.
-    Hold(i64),
 }
 
 impl Engine {
@@ -73,174 +53,23 @@ impl Engine {
         let Some(rules) = target.rules() else { return Ok(Done::Back) };
         let wishes = &rules.live.endpoint;
         let about = About::of_event(&wishes.org_id, &target.id, event);
-        if !endpoint::admits(&wishes.events, about.kind()) {
+        if !endpoint::admits(&wishes.events, &about.kind) {
             return Ok(Done::Settled);
         }
         if event.delivered >= WORN && !wishes.ordered {
             let detail = format!("handed out {} times and never settled", event.delivered);
-            self.die(&about, event, 0, Reason::Exhausted, &detail, |_| {}).await?;
+            self.give_up(&about, event, 0, Reason::Exhausted, &detail).await?;
             return Ok(Done::Settled);
         }
         let mut tries = Tries::NONE;
         loop {
             let Turn::Go(go) = self.turn(target, lane).await else { return Ok(Done::Back) };
-            let source = Source::of_event(event);
-            match self.push(target, &go, &about, event, &source, &mut tries, go.rules.live.endpoint.ordered).await? {
+            let (source, holds) = (Source::of_event(event), go.rules.live.endpoint.ordered);
+            let push = Push { target, about: &about, event, source, holds };
+            match self.push(&push, &go, &mut tries).await? {
                 After::Ended => return Ok(Done::Settled),
                 After::Hold(until) => self.hold(target, &go.rules, until).await,
             }
-        }
-    }
-
-    /// Makes one request and writes what follows.
-    #[expect(clippy::too_many_arguments, reason = "a push is all of these")]
-    pub(super) async fn push(
-        &self,
-        target: &Target,
-        go: &Go,
-        about: &About,
-        event: &Message,
-        source: &Source,
-        tries: &mut Tries,
-        holds: bool,
-    ) -> Result<After, Stopped> {
-        let made = self.request(target, go, about, event).await;
-        let (kind, endpoint) = (made.ending.kind(), &go.rules.live.endpoint);
-        *tries = tries.and(kind);
-        if !endpoint.ordered {
-            let (now, random) = (self.deps.clock.now(), &self.deps.random);
-            target.count(|breaker| match kind {
-                Kind::Success => breaker.succeeded(),
-                _ => breaker.failed(go.probe, now, random),
-            });
-        }
-        let (now, random) = (self.deps.clock.now(), &self.deps.random);
-        let next = decide::next(endpoint, *tries, &made.ending, holds, now, random);
-        let fill = |attempt: &mut Attempt| made.fill(tries.attempt, attempt);
-        match next {
-            Next::Delivered => {
-                self.step(about, PushOutcome::Delivered, &made, fill).await?;
-                if tries.attempt > 1 || event.delivered > 1 || source.stream != topology::GW_EVENT {
-                    self.forget_timer(about).await;
-                }
-                Ok(After::Ended)
-            }
-            Next::Again(at) if holds => {
-                self.step(about, PushOutcome::Held, &made, |attempt| {
-                    fill(attempt);
-                    attempt.next_at = Some(at);
-                })
-                .await?;
-                Ok(After::Hold(at))
-            }
-            Next::Again(at) => self.again(target, about, event, source, *tries, &made, at).await,
-            Next::Dead(reason) => {
-                if reason == Reason::Gone {
-                    self.disable(target).await?;
-                }
-                let detail = made.detail();
-                self.die(about, event, tries.attempt, reason, &detail, fill).await?;
-                self.metrics.attempted(PushOutcome::Dead, made.ending.class());
-                Ok(After::Ended)
-            }
-        }
-    }
-
-    async fn request(&self, target: &Target, go: &Go, about: &About, event: &Message) -> Made {
-        let at = self.deps.clock.now();
-        let _in_flight = Counted::of(&self.metrics.in_flight);
-        let Some(request) = request::write(&go.rules.live, event, &about.event, at) else {
-            return Made { ending: Ending::Failed(super::client::Failure::Blocked), latency: Duration::ZERO, at };
-        };
-        let (ending, latency) = self.client.send(request, go.rules.timeout(), at).await;
-        target.took(latency);
-        self.metrics.latency.observe(latency.as_secs_f64());
-        Made { ending, latency, at }
-    }
-
-    /// A failed push gets a timer, unless its endpoint has ended meanwhile.
-    #[expect(clippy::too_many_arguments, reason = "a push is all of these")]
-    async fn again(
-        &self,
-        target: &Target,
-        about: &About,
-        event: &Message,
-        source: &Source,
-        tries: Tries,
-        made: &Made,
-        at: i64,
-    ) -> Result<After, Stopped> {
-        let fill = |attempt: &mut Attempt| made.fill(tries.attempt, attempt);
-        match target.rules().map(|rules| rules.live.endpoint.status) {
-            None => {
-                self.step(about, PushOutcome::Dropped, made, |attempt| {
-                    fill(attempt);
-                    attempt.reason = Some("deleted".to_owned());
-                })
-                .await?;
-            }
-            Some(EndpointStatus::Disabled) => {
-                self.die(about, event, tries.attempt, Reason::Disabled, &made.detail(), fill).await?;
-                self.metrics.attempted(PushOutcome::Dead, made.ending.class());
-            }
-            Some(EndpointStatus::Active | EndpointStatus::Paused) => {
-                self.schedule(about, source, tries, at).await?;
-                self.step(about, PushOutcome::Scheduled, made, |attempt| {
-                    fill(attempt);
-                    attempt.next_at = Some(at);
-                })
-                .await?;
-            }
-        }
-        Ok(After::Ended)
-    }
-
-    /// Stores and counts a step that a request led to.
-    async fn step(
-        &self,
-        about: &About,
-        outcome: PushOutcome,
-        made: &Made,
-        fill: impl FnOnce(&mut Attempt),
-    ) -> Result<(), Stopped> {
-        self.metrics.attempted(outcome, made.ending.class());
-        self.record(about, outcome, made.at, fill).await
-    }
-
-    /// The letter first, then the record of it.
-    pub(super) async fn die(
-        &self,
-        about: &About,
-        event: &Message,
-        attempts: u32,
-        reason: Reason,
-        detail: &str,
-        fill: impl FnOnce(&mut Attempt),
-    ) -> Result<(), Stopped> {
-        self.bury(about, event, attempts, reason, detail).await?;
-        self.record(about, PushOutcome::Dead, self.deps.clock.now(), |attempt| {
-            fill(attempt);
-            attempt.reason = Some(reason.as_str().to_owned());
-        })
-        .await
-    }
-
-    /// The receiver said that it is gone for good.
-    async fn disable(&self, target: &Target) -> Result<(), Stopped> {
-        target.gone.store(true, Ordering::Relaxed);
-        while let Err(error) = self.endpoints.disable(&target.id, Reason::Gone.as_str()).await {
-            warn!(error = %schemas::cause::Chain(&error), endpoint = target.id, "endpoint.not_disabled");
-            let pause = tokio::time::sleep(Duration::from_secs(1));
-            self.stop.run_until_cancelled(pause).await.ok_or(Stopped)?;
-        }
-        Ok(())
-    }
-
-    /// A crash may have left a timer of a push that has now succeeded.
-    async fn forget_timer(&self, about: &About) {
-        let subject = subject::retry_wait(&about.endpoint, &about.event);
-        if let Err(error) = durable::purge(&self.deps.broker, topology::GW_RETRY, &subject, None).await {
-            warn!(error = %schemas::cause::Chain(&error), endpoint = about.endpoint, "push.timer_left");
         }
     }
 
@@ -264,44 +93,9 @@ impl Engine {
         for _ in 0..ACKS {
             match nats::acknowledge(&self.deps.broker, event).await {
                 Ok(()) => return,
-                Err(error) => debug!(error = %schemas::cause::Chain(&error), sequence = event.sequence, "push.ack"),
+                Err(error) => debug!(error = %Chain(&error), sequence = event.sequence, "push.ack"),
             }
         }
-    }
-}
-
-impl Made {
-    fn fill(&self, attempt_number: u32, attempt: &mut Attempt) {
-        attempt.attempt = attempt_number;
-        attempt.latency_ms = u64::try_from(self.latency.as_millis()).ok();
-        attempt.error_class = self.ending.class().map(str::to_owned);
-        if let Ending::Answered { status, .. } = self.ending {
-            attempt.status_code = Some(status);
-        }
-    }
-
-    /// For a person.
-    fn detail(&self) -> String {
-        match &self.ending {
-            Ending::Answered { status, .. } => format!("the receiver answered {status}"),
-            Ending::Failed(failure) => format!("no answer: {}", failure.as_str()),
-        }
-    }
-}
-
-/// A gauge that is one higher while this lives.
-struct Counted(Gauge);
-
-impl Counted {
-    fn of(gauge: &Gauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

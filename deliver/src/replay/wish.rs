@@ -182,12 +182,8 @@ mod tests {
 
     const NOW: i64 = 1_700_000_000_000;
 
-    fn caller(org: Option<&str>) -> Caller {
-        Caller { org: org.map(str::to_owned), key: "k".to_owned() }
-    }
-
     fn request(body: Value) -> Result<Request, Error> {
-        read(&body, &caller(None), "rpl_x".to_owned(), NOW)
+        read(&body, &Caller::admin(None), "rpl_x".to_owned(), NOW)
     }
 
     #[test]
@@ -220,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_narrowed_caller_replays_its_own_organisation() {
-        let caller = caller(Some("one"));
+        let caller = Caller::admin(Some("one"));
         let read = |body: Value| read(&body, &caller, "rpl_x".to_owned(), NOW);
         assert_eq!(read(json!({ "mode": "redeliver" })).expect("good").org_id.as_deref(), Some("one"));
         assert!(matches!(read(json!({ "mode": "redeliver", "orgId": "two" })), Err(Error::NotFound)));

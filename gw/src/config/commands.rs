@@ -231,3 +231,89 @@ pub(crate) enum RoutesAction {
     /// Make the broker's routes anew from the database.
     Rebuild,
 }
+
+/// `gw trace`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TraceArgs {
+    /// The delivery id.
+    pub(crate) delivery: String,
+    /// Its provider; without it each is asked.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(schemas::provider::ALL.iter().map(|provider| provider.id)))]
+    pub(crate) provider: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+/// `gw deliveries`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeliveriesArgs {
+    /// One organisation only.
+    #[arg(long)]
+    pub(crate) org: Option<String>,
+    /// One provider only.
+    #[arg(long)]
+    pub(crate) provider: Option<String>,
+    /// One type only: `github:pull-request.opened`, or the provider's own event name.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<String>,
+    /// One state only: `pending`, `routed`, `released`, `filtered`, `parked`, `dead`, `expired`.
+    #[arg(long)]
+    pub(crate) status: Option<String>,
+    /// Only what was for this endpoint.
+    #[arg(long)]
+    pub(crate) endpoint: Option<String>,
+    /// Stored since then: `15m`, `2h`, or an RFC 3339 time.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) since: Option<String>,
+    /// Stored before then.
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) until: Option<String>,
+    /// How many at most, 1 to 200.
+    #[arg(long, short = 'n', value_name = "COUNT")]
+    pub(crate) limit: Option<u16>,
+    /// Where the page before ended.
+    #[arg(long)]
+    pub(crate) cursor: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+/// `gw audit`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AuditArgs {
+    /// Up to this delivery of GW_WEBHOOK; without it the last.
+    #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) at: Option<u64>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+/// `gw ledger`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LedgerArgs {
+    #[command(subcommand)]
+    pub(crate) action: LedgerAction,
+    #[command(flatten)]
+    pub(crate) api: ApiArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LedgerAction {
+    /// How far the streams were read, and what is sealed.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the rows anew from the streams.
+    Rebuild,
+}

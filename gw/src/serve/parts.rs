@@ -22,6 +22,7 @@ use crate::{
 pub(super) struct Parts {
     pub(super) ingest: Option<ingest::Ingest>,
     pub(super) deliver: Option<deliver::Deliver>,
+    pub(super) ledger: Option<ledger::Ledger>,
     pub(super) vault: Option<vault::Vault>,
     router: Option<router::Router>,
     db: Option<Db>,
@@ -55,6 +56,7 @@ impl Parts {
         let mut parts = Self {
             ingest: None,
             deliver: None,
+            ledger: None,
             vault: None,
             router: None,
             db: None,
@@ -104,6 +106,9 @@ impl Parts {
             work.spawn("deliveries", async move { Box::pin(running.run(stop)).await });
             parts.deliver = Some(deliver);
         }
+        if args.runs(Role::Ledger) {
+            parts.start_ledger(args, random.clone(), &mut registry, work).await?;
+        }
         if args.runs(Role::Vault) {
             let db = parts.database(args).await?;
             let events = publisher(broker, Mode::Pipeline, work);
@@ -113,6 +118,23 @@ impl Parts {
         }
         parts.registry = Some(registry);
         Ok(parts)
+    }
+
+    /// The ledger only reads the broker.
+    async fn start_ledger(
+        &mut self,
+        args: &ServeArgs,
+        random: Random,
+        registry: &mut Registry,
+        work: &mut Tasks,
+    ) -> Result<(), Error> {
+        let (db, broker, clock) = (self.database(args).await?, self.broker.clone(), self.clock.clone());
+        let deps = ledger::Deps { db, broker, clock, random, retention: args.ledger_retention };
+        let ledger = ledger::Ledger::new(deps, registry);
+        let (running, stop) = (ledger.clone(), work.stop());
+        work.spawn("the ledger", async move { Box::pin(running.run(stop)).await });
+        self.ledger = Some(ledger);
+        Ok(())
     }
 
     /// The database, opened once and migrated; the services here share one writer.
@@ -125,6 +147,11 @@ impl Parts {
         let db = Db::new(pool);
         self.db = Some(db.clone());
         Ok(db)
+    }
+
+    /// The database, if one is open, and the time: keys are looked up in it.
+    pub(super) fn database_and_clock(&self) -> Option<(Db, Clock)> {
+        self.db.clone().map(|db| (db, self.clock.clone()))
     }
 
     /// What health looks at; asked once.

@@ -17,7 +17,7 @@ fn settings(arguments: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn the_example_of_settings_names_each_setting_and_no_other() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 19] = [
         &["serve"],
         &["send"],
         &["tail"],
@@ -26,7 +26,16 @@ fn the_example_of_settings_names_each_setting_and_no_other() {
         &["migrate"],
         &["topology"],
         &["link"],
+        &["endpoint"],
+        &["key"],
         &["routes"],
+        &["trace"],
+        &["deliveries"],
+        &["audit"],
+        &["ledger"],
+        &["replay"],
+        &["dlq"],
+        &["schema"],
         &["completions"],
     ];
     let wanted: BTreeSet<String> = commands.into_iter().flat_map(settings).collect();

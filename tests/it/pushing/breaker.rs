@@ -1,6 +1,12 @@
 //! An endpoint that fails again and again is left alone, and then probed by one push.
 
-use std::{sync::{Arc, atomic::{AtomicBool, Ordering}}, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use nats::topology;
 use serde_json::json;

@@ -62,8 +62,7 @@ async fn kill_9_between_answer_and_acknowledgement_repeats_that_request_and_noth
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let seen: Vec<String> = pushes.receiver.got("/hook", 7).await.iter().map(tests::Seen::id).collect();
-    let repeated: Vec<&String> =
-        ids.iter().filter(|id| seen.iter().filter(|seen| seen == id).count() > 1).collect();
+    let repeated: Vec<&String> = ids.iter().filter(|id| seen.iter().filter(|seen| seen == id).count() > 1).collect();
     assert_eq!((seen.len(), repeated), (7, vec![&ids[3]]));
     pushes.idle(&endpoint).await;
     let attempts = pushes.attempts(&endpoint, 6).await;

@@ -33,7 +33,10 @@ async fn a_webhook_arrives_as_a_signed_event_that_the_public_library_verifies() 
     assert_eq!((attempt.provider.as_str(), attempt.delivery_id), ("github", webhook.delivery()));
     pushes.idle(&endpoint).await;
     assert_eq!(pushes.world.count(topology::GW_RETRY, "gw.retry.>").await, 0, "a first attempt costs no timer");
-    assert!((pushes.world.metric(r#"gw_delivery_attempts_total{outcome="delivered",class="none"}"#).await - 1.0).abs() < 0.1);
+    assert!(
+        (pushes.world.metric(r#"gw_delivery_attempts_total{outcome="delivered",class="none"}"#).await - 1.0).abs()
+            < 0.1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +138,8 @@ async fn an_endpoint_starts_where_it_is_told() {
     pushes.endpoint("/third", json!({ "start": 3 })).await;
     pushes.event(5).await;
     let numbers = |path: &str| {
-        let mut numbers: Vec<Value> = pushes.receiver.seen(path).iter().map(|seen| seen.json()["number"].clone()).collect();
+        let mut numbers: Vec<Value> =
+            pushes.receiver.seen(path).iter().map(|seen| seen.json()["number"].clone()).collect();
         numbers.sort_by_key(Value::as_i64);
         numbers
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nats::topology;
 use serde_json::json;
-use tests::{Reply, Seen, never};
+use tests::{Reply, Seen, eventually, never};
 
 use super::Pushes;
 
@@ -37,7 +37,7 @@ async fn live_events_go_before_a_backlog_of_history() {
     pushes.events(1_000..1_020).await;
     let live = |seen: &Seen| seen.json()["number"].as_i64().is_some_and(|number| number >= 1_000);
     let receiver = &pushes.receiver;
-    tests::eventually("all live events are there", || async {
+    eventually("all live events are there", || async {
         (receiver.seen("/hook").iter().filter(|seen| live(seen)).count() == 20).then_some(())
     })
     .await;
@@ -47,3 +47,27 @@ async fn live_events_go_before_a_backlog_of_history() {
     receiver.got("/hook", 220).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn history_begins_when_it_is_asked_for_and_ends_when_it_is_not() {
+    let mut pushes = Pushes::start().await;
+    let endpoint = pushes.endpoint("/hook", json!({})).await;
+    pushes.history(0..3).await;
+    pushes.change(&endpoint, json!({ "history": true })).await;
+    let broker = pushes.broker().await;
+    let name = format!("{}-history", endpoint.id);
+    let there = async |wanted: bool| {
+        eventually("the consumer of history comes and goes", || async {
+            let found = nats::durable::find(&broker, topology::GW_EVENT, &name).await.ok()?;
+            (found.is_some() == wanted).then_some(())
+        })
+        .await;
+    };
+    there(true).await;
+    pushes.history(3..5).await;
+    let mut numbers: Vec<i64> =
+        pushes.receiver.got("/hook", 2).await.iter().filter_map(|seen| seen.json()["number"].as_i64()).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [3, 4]);
+    pushes.change(&endpoint, json!({ "history": false })).await;
+    there(false).await;
+}

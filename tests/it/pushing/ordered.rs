@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use schemas::attempt::PushOutcome;
-use serde_json::{Value, json};
+use serde_json::json;
 use tests::{Reply, Seen};
 
 use super::Pushes;
@@ -57,9 +57,7 @@ async fn it_goes_on_in_order_after_a_crash_and_past_its_schedule() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_lets_a_held_event_go_by_making_the_endpoint_parallel() {
     let mut pushes = Pushes::start().await;
-    pushes.receiver.on("/hook", |_, seen: &Seen| {
-        Reply::Status(if seen.json()["number"] == Value::from(0) { 422 } else { 200 })
-    });
+    pushes.receiver.on("/hook", |_, seen: &Seen| Reply::Status(if seen.json()["number"] == 0 { 422 } else { 200 }));
     let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [1, 3600] })).await;
     pushes.events(0..3).await;
     pushes.receiver.got("/hook", 2).await;

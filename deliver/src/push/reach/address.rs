@@ -24,9 +24,9 @@ const V4: [([u8; 4], u32); 15] = [
 
 /// Not public, of version 6, within what is handed out at all (`2000::/3`).
 const V6: [([u16; 3], u32); 3] = [
-    ([0x2001, 0, 0], 23),      // protocol assignments: Teredo, benchmarks, ORCHID
-    ([0x2001, 0xdb8, 0], 32),  // documentation
-    ([0x3fff, 0, 0], 20),      // documentation
+    ([0x2001, 0, 0], 23),     // protocol assignments: Teredo, benchmarks, ORCHID
+    ([0x2001, 0xdb8, 0], 32), // documentation
+    ([0x3fff, 0, 0], 20),     // documentation
 ];
 
 /// Whether an address is one that anybody may offer a service at.

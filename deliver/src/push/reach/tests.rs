@@ -25,17 +25,56 @@ fn refused(reach: &Reach, url: &str) -> Option<Refusal> {
 fn only_public_addresses_are_reached() {
     let public = reach(&[], false);
     for inside in [
-        "0.0.0.0", "10.1.2.3", "100.64.0.1", "127.0.0.1", "127.9.9.9", "169.254.169.254", "172.31.255.255", "192.0.0.1",
-        "192.0.2.1", "192.168.1.1", "198.19.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1",
-        "255.255.255.255", "0x7f.1", "2130706433", "017700000001", "[::]", "[::1]", "[::127.0.0.1]",
-        "[::ffff:127.0.0.1]", "[::ffff:10.0.0.1]", "[::ffff:a9fe:a9fe]", "[64:ff9b::10.0.0.1]", "[64:ff9b::7f00:1]",
-        "[64:ff9b:1::1]", "[2002:7f00:1::]", "[2002:a00:1::1]", "[2001::1]", "[2001:2::1]", "[2001:10::1]",
-        "[2001:db8::1]", "[3fff::1]", "[100::1]", "[5f00::1]", "[fc00::1]", "[fd12:3456::1]", "[fe80::1]", "[fec0::1]",
-        "[ff02::1]", "localhost", "App.localhost.",
+        "0.0.0.0",
+        "10.1.2.3",
+        "100.64.0.1",
+        "127.0.0.1",
+        "127.9.9.9",
+        "169.254.169.254",
+        "172.31.255.255",
+        "192.0.0.1",
+        "192.0.2.1",
+        "192.168.1.1",
+        "198.19.0.1",
+        "198.51.100.1",
+        "203.0.113.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "0x7f.1",
+        "2130706433",
+        "017700000001",
+        "[::]",
+        "[::1]",
+        "[::127.0.0.1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:10.0.0.1]",
+        "[::ffff:a9fe:a9fe]",
+        "[64:ff9b::10.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b:1::1]",
+        "[2002:7f00:1::]",
+        "[2002:a00:1::1]",
+        "[2001::1]",
+        "[2001:2::1]",
+        "[2001:10::1]",
+        "[2001:db8::1]",
+        "[3fff::1]",
+        "[100::1]",
+        "[5f00::1]",
+        "[fc00::1]",
+        "[fd12:3456::1]",
+        "[fe80::1]",
+        "[fec0::1]",
+        "[ff02::1]",
+        "localhost",
+        "App.localhost.",
     ] {
         assert_eq!(refused(&public, &format!("https://{inside}/hook")), Some(Refusal::Address), "{inside}");
     }
-    for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "[64:ff9b::1.1.1.1]", "[2002:101:101::1]"] {
+    for outside in
+        ["1.1.1.1", "172.32.0.1", "100.128.0.1", "[2606:4700::1111]", "[64:ff9b::1.1.1.1]", "[2002:101:101::1]"]
+    {
         assert_eq!(refused(&public, &format!("https://{outside}/hook")), None, "{outside}");
     }
 }
@@ -54,7 +93,13 @@ fn a_url_is_https_without_credentials() {
 #[test]
 fn the_operator_allows_networks_and_hosts_and_plain_http_to_them() {
     let some = reach(&["10.0.0.0/8", "fd00::/8", "192.168.7.7", "Hooks.Internal", ""], false);
-    for url in ["http://10.9.9.9/", "https://[fd00::5]/", "http://[::ffff:10.0.0.1]/", "http://192.168.7.7/", "http://hooks.internal/"] {
+    for url in [
+        "http://10.9.9.9/",
+        "https://[fd00::5]/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://192.168.7.7/",
+        "http://hooks.internal/",
+    ] {
         assert_eq!(refused(&some, url), None, "{url}");
     }
     assert_eq!(refused(&some, "http://192.168.7.8/"), Some(Refusal::Address));
@@ -75,7 +120,8 @@ fn a_development_gateway_reaches_itself_and_nothing_else_inside() {
 
 #[test]
 fn an_entry_that_is_neither_is_named() {
-    for bad in ["10.0.0.0/33", "10.0.0", "https://hooks.internal", "a b", "*.internal", "hooks..internal", "1.2.3.4.5"] {
+    for bad in ["10.0.0.0/33", "10.0.0", "https://hooks.internal", "a b", "*.internal", "hooks..internal", "1.2.3.4.5"]
+    {
         let entries = ["10.0.0.0/8".to_owned(), bad.to_owned()];
         assert_eq!(Reach::parse(&entries, false).expect_err(bad), BadReach { entry: bad.to_owned() });
     }

@@ -1,0 +1,250 @@
+//! Adds up: what was stored, claimed and admitted is somewhere, each term from a source of its own.
+//!
+//! First the routers' and endpoints' floors are read: everything at or below them is settled. Then how far the
+//! streams go, and the ledger is waited for. So whatever a floor covers has its event, outcome or attempt in the
+//! rows, unless it was lost.
+
+mod endpoints;
+mod organisations;
+mod providers;
+mod young;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use nats::topology::{self, ROUTER, ROUTER_HISTORY};
+use schemas::cause::Chain;
+use serde::Serialize;
+use store::Columns;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use crate::{Inner, error::Error, extent::Extent, position, source::Source};
+
+/// How often it is added up by itself, at most.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Of the time, adding up takes this part at most.
+const SHARE: u32 = 20;
+/// How long the ledger is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Much moves while it is added up; what is wrong stays wrong.
+const TRIES: usize = 4;
+const AGAIN: Duration = Duration::from_millis(400);
+
+/// What adding up led to.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Report {
+    /// Up to this delivery of `GW_WEBHOOK`.
+    at: i64,
+    /// How far the ledger has read, by stream.
+    streams: BTreeMap<&'static str, i64>,
+    /// Up to where the router is done, live and history.
+    router: Floors,
+    providers: Vec<providers::Provider>,
+    organisations: Vec<organisations::Organisation>,
+    /// Events that the router said there are and that nobody has seen.
+    missing_events: i64,
+    endpoints: Vec<endpoints::Endpoint>,
+    /// All errors together; 0 unless something was lost or is there twice.
+    error: i64,
+}
+
+/// Up to where the router has dealt with deliveries.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Floors {
+    live: i64,
+    history: i64,
+}
+
+/// What all equations are added up at.
+pub(crate) struct Moment<'a> {
+    inner: &'a Inner,
+    now: i64,
+    at: i64,
+    floors: Floors,
+    extents: BTreeMap<Source, Extent>,
+    /// Up to where rows are sealed.
+    sealed: BTreeMap<Source, i64>,
+    totals: Totals,
+}
+
+/// What gone rows had counted, by kind, id and state.
+type Totals = BTreeMap<(String, String), BTreeMap<String, i64>>;
+
+/// Adds up, and again where something does not: much moves meanwhile.
+pub(crate) async fn run(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
+    let mut report = once(inner, at).await?;
+    for _ in 1..TRIES {
+        if report.error == 0 {
+            break;
+        }
+        sleep(AGAIN).await;
+        report = once(inner, at).await?;
+    }
+    inner.metrics.error("provider", report.providers.iter().map(|provider| provider.error.abs()).sum());
+    let organisations: i64 = report.organisations.iter().map(|organisation| organisation.error.abs()).sum();
+    inner.metrics.error("organisation", organisations + report.missing_events);
+    inner.metrics.error("endpoint", report.endpoints.iter().map(|endpoint| endpoint.error.abs()).sum());
+    Ok(report)
+}
+
+/// Adds up now and then, for the metrics.
+pub(crate) async fn watch(inner: &Inner) {
+    let (mut pause, mut before) = (PAUSE / 6, 0);
+    loop {
+        sleep(pause).await;
+        if !inner.metrics.is_writing() {
+            continue;
+        }
+        let begun = Instant::now();
+        match run(inner, None).await {
+            Ok(report) => {
+                if report.error != 0 && report.error != before {
+                    warn!(error = report.error, "ledger.audit: it does not add up; `gw audit` tells more");
+                }
+                before = report.error;
+            }
+            Err(error) => debug!(error = %Chain(&error), "ledger.audit"),
+        }
+        pause = PAUSE.max(begun.elapsed() * SHARE);
+    }
+}
+
+async fn once(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
+    let floors = Floors { live: floor(inner, ROUTER).await?, history: floor(inner, ROUTER_HISTORY).await? };
+    let pushed = endpoints::floors(inner).await?;
+    let mut extents = BTreeMap::new();
+    for source in Source::ALL {
+        extents.insert(source, Extent::ask(&inner.deps.broker, source.stream()).await?);
+    }
+    let streams = reached(inner, &extents).await?;
+    let last = extents.get(&Source::Webhooks).map_or(0, |extent| extent.last);
+    let moment = Moment {
+        inner,
+        now: inner.deps.clock.now(),
+        at: at.unwrap_or(last).min(last),
+        floors,
+        sealed: sealed(inner, &extents).await?,
+        extents,
+        totals: totals(inner).await?,
+    };
+    let providers = providers::add_up(&moment).await?;
+    let organisations = organisations::add_up(&moment).await?;
+    let missing_events = organisations::missing(&moment).await?;
+    let endpoints = endpoints::add_up(&moment, &pushed).await?;
+    let error = providers.iter().map(|provider| provider.error.abs()).sum::<i64>()
+        + organisations.iter().map(|organisation| organisation.error.abs()).sum::<i64>()
+        + missing_events
+        + endpoints.iter().map(|endpoint| endpoint.error.abs()).sum::<i64>();
+    Ok(Report { at: moment.at, streams, router: floors, providers, organisations, missing_events, endpoints, error })
+}
+
+/// Up to where a router is done; nothing where it has no consumer.
+async fn floor(inner: &Inner, consumer: &str) -> Result<i64, Error> {
+    match topology::consumer_info(&inner.deps.broker, topology::GW_WEBHOOK, consumer).await {
+        Ok(info) => Ok(i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX)),
+        Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until the ledger has read what the streams held.
+async fn reached(inner: &Inner, extents: &BTreeMap<Source, Extent>) -> Result<BTreeMap<&'static str, i64>, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let positions = position::load(&inner.deps.db).await?;
+        let behind = extents.iter().find(|(source, extent)| {
+            let position = positions.get(source).copied().unwrap_or_default();
+            position.made != extent.made || position.sequence < extent.last
+        });
+        let Some((source, extent)) = behind else {
+            let wished = endpoints::applied(inner).await?;
+            if wished || Instant::now() > deadline {
+                return Ok(positions.iter().map(|(source, position)| (source.stream(), position.sequence)).collect());
+            }
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        if Instant::now() > deadline {
+            return Err(Error::Behind { stream: source.stream(), sequence: extent.last });
+        }
+        sleep(Duration::from_millis(25)).await;
+    }
+}
+
+async fn sealed(inner: &Inner, extents: &BTreeMap<Source, Extent>) -> Result<BTreeMap<Source, i64>, Error> {
+    let sealed = position::sealed(&inner.deps.db).await?;
+    let same = |(source, place): (Source, position::Position)| {
+        let made = extents.get(&source)?.made;
+        (place.made == made).then_some((source, place.sequence))
+    };
+    Ok(sealed.into_iter().filter_map(same).collect())
+}
+
+async fn totals(inner: &Inner) -> Result<Totals, Error> {
+    let mut totals = Totals::new();
+    let rows = sqlx::query("select kind, id, state, number from ledger_totals").fetch_all(&inner.deps.db.pool).await?;
+    for row in &rows {
+        let columns = Columns { row, table: "ledger_totals", prefix: "" };
+        let by_state = totals.entry((columns.text("kind")?, columns.text("id")?)).or_default();
+        by_state.insert(columns.text("state")?, columns.number("number")?);
+    }
+    Ok(totals)
+}
+
+impl Moment<'_> {
+    fn extent(&self, source: Source) -> Result<&Extent, Error> {
+        self.extents.get(&source).ok_or(Error::NotFound)
+    }
+
+    fn sealed(&self, source: Source) -> i64 {
+        self.sealed.get(&source).copied().unwrap_or_default()
+    }
+
+    /// A total of gone rows.
+    fn total(&self, kind: &str, id: &str, state: &str) -> i64 {
+        let by_state = self.totals.get(&(kind.to_owned(), id.to_owned()));
+        by_state.and_then(|by_state| by_state.get(state)).copied().unwrap_or_default()
+    }
+
+    /// All totals of something.
+    fn total_of(&self, kind: &str, id: &str) -> i64 {
+        self.totals.get(&(kind.to_owned(), id.to_owned())).map_or(0, |by_state| by_state.values().sum())
+    }
+
+    /// Everything of a kind that has totals.
+    fn ids(&self, kind: &str) -> impl Iterator<Item = String> {
+        self.totals.keys().filter(move |(of, _)| of == kind).map(|(_, id)| id.clone())
+    }
+}
+
+/// How many messages of a stream there were between two places, as far as can be told while more come.
+#[derive(Clone, Copy, Debug)]
+struct Between {
+    least: i64,
+    most: i64,
+}
+
+impl Between {
+    async fn count(
+        moment: &Moment<'_>,
+        source: Source,
+        filters: &[String],
+        from: i64,
+        until: i64,
+    ) -> Result<Self, Error> {
+        let (broker, stream) = (&moment.inner.deps.broker, source.stream());
+        let place = |sequence: i64| u64::try_from(sequence).unwrap_or_default();
+        // What comes after, before and after all is counted: the truth is between the two.
+        let early = nats::count(broker, stream, filters, place(until + 1)).await?;
+        let all = nats::count(broker, stream, filters, place(from)).await?;
+        let late = nats::count(broker, stream, filters, place(until + 1)).await?;
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        Ok(Self { least: number(all) - number(late), most: number(all) - number(early) })
+    }
+
+    /// The count that is nearest to this.
+    fn near(self, number: i64) -> i64 {
+        number.clamp(self.least, self.most.max(self.least))
+    }
+}

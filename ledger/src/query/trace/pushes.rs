@@ -1,0 +1,104 @@
+//! The pushes of an event, and each attempt of them.
+
+use schemas::instant;
+use serde::Serialize;
+use sqlx::any::AnyRow;
+use store::{Columns, Db, Error};
+
+use super::Event;
+
+/// Where a push of an event to an endpoint stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Push {
+    endpoint_id: String,
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// When the next attempt is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<String>,
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Attempt {
+    /// 0 where no request was made.
+    attempt: i64,
+    outcome: String,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_code: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latency_ms: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<String>,
+}
+
+/// What is scheduled next.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Next {
+    endpoint_id: String,
+    event_id: String,
+    at: String,
+}
+
+/// The pushes of an event.
+pub(super) async fn of(db: &Db, event: &str) -> Result<Vec<Push>, Error> {
+    let query = sqlx::query("select * from pushes where event_id = $1 order by endpoint_id");
+    let rows = query.bind(event.to_owned()).fetch_all(&db.pool).await?;
+    let mut pushes = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let columns = Columns { row, table: "pushes", prefix: "" };
+        let endpoint_id = columns.text("endpoint_id")?;
+        let status = columns.text("state")?;
+        let waits = matches!(status.as_str(), "scheduled" | "held");
+        pushes.push(Push {
+            attempts: attempts(db, event, &endpoint_id).await?,
+            endpoint_id,
+            next_at: columns.optional_number("next_at")?.filter(|_| waits).map(instant::rfc3339),
+            reason: columns.optional_text("reason")?,
+            status,
+        });
+    }
+    Ok(pushes)
+}
+
+async fn attempts(db: &Db, event: &str, endpoint: &str) -> Result<Vec<Attempt>, Error> {
+    let query =
+        sqlx::query("select * from attempts where event_id = $1 and endpoint_id = $2 order by stored_at, sequence");
+    let rows = query.bind(event.to_owned()).bind(endpoint.to_owned()).fetch_all(&db.pool).await?;
+    rows.iter().map(attempt).collect()
+}
+
+fn attempt(row: &AnyRow) -> Result<Attempt, Error> {
+    let columns = Columns { row, table: "attempts", prefix: "" };
+    Ok(Attempt {
+        attempt: columns.number("attempt")?,
+        outcome: columns.text("outcome")?,
+        at: instant::rfc3339(columns.number("began_at")?),
+        status_code: columns.optional_number("status_code")?,
+        error_class: columns.optional_text("error_class")?,
+        latency_ms: columns.optional_number("latency_ms")?,
+        next_at: columns.optional_number("next_at")?.map(instant::rfc3339),
+        reason: columns.optional_text("reason")?,
+        replay: columns.optional_text("replay")?,
+    })
+}
+
+/// The earliest of what is scheduled.
+pub(super) fn next(events: &[Event]) -> Option<Next> {
+    let all = events.iter().flat_map(|event| event.pushes.iter().map(move |push| (event, push)));
+    let (event, push, at) = all
+        .filter_map(|(event, push)| Some((event, push, push.next_at.as_ref()?)))
+        .min_by(|(_, _, one), (_, _, other)| one.cmp(other))?;
+    Some(Next { endpoint_id: push.endpoint_id.clone(), event_id: event.event_id.clone(), at: at.clone() })
+}

@@ -1,0 +1,119 @@
+//! Reads the streams again from their first message. What they no longer hold is sealed into totals before, so that
+//! nothing is forgotten and nothing counted twice.
+
+use sqlx::Row as _;
+use tracing::info;
+
+use crate::{
+    Inner,
+    error::Error,
+    extent::Extent,
+    lease::{self, Lease},
+    maintain::STEP,
+    position,
+    prune::{Counted, add},
+    source::Source,
+};
+
+/// Tables whose rows come from the streams alone, and where the rows that stay begin: those at or below it are not
+/// settled, and what the streams tell of them is added to them.
+const TABLES: [(&str, Source); 7] = [
+    ("deliveries", Source::Webhooks),
+    ("events", Source::Events),
+    ("pushes", Source::Events),
+    ("outcomes", Source::Outcomes),
+    ("filtered", Source::Outcomes),
+    ("attempts", Source::Attempts),
+    ("letters", Source::Letters),
+];
+
+/// Rebuilds the ledger: empties it and sets the places to read from back. Done again where it was interrupted.
+pub(crate) async fn run(inner: &Inner, lease: &Lease) -> Result<(), Error> {
+    info!("ledger.rebuild");
+    let mut kept = Vec::new();
+    for counted in Counted::ALL {
+        let source = counted.source();
+        let extent = Extent::ask(&inner.deps.broker, source.stream()).await?;
+        kept.push((source, seal(lease, counted, extent).await?));
+    }
+    for (table, source) in TABLES {
+        let above = kept.iter().find(|(kept, _)| *kept == source).map_or(0, |(_, sequence)| *sequence);
+        clear(lease, table, above).await?;
+    }
+    let Some(mut write) = lease.begin().await? else { return Ok(()) };
+    for statement in ["delete from ledger_endpoints", "update ledger_positions set sequence = 0"] {
+        sqlx::query(statement).execute(&mut *write).await?;
+    }
+    lease::rebuild_done(&mut write).await?;
+    write.commit().await?;
+    info!("ledger.rebuild: the streams are read again from their first messages");
+    Ok(())
+}
+
+/// Seals the rows whose messages the stream no longer holds. Gives the place up to where rows are sealed.
+async fn seal(lease: &Lease, counted: Counted, extent: Extent) -> Result<i64, Error> {
+    let source = counted.source();
+    let sealed = position::sealed(&lease.db).await?.get(&source).copied().unwrap_or_default();
+    let same = position::load(&lease.db).await?.get(&source).is_some_and(|position| position.made == extent.made);
+    // Rows of another stream of the name are gone from it, whatever their place.
+    let gone = if same { extent.first - 1 } else { i64::MAX };
+    let mut after = if sealed.made == extent.made { sealed.sequence } else { 0 };
+    while let Some(until) = boundary(lease, counted, after, gone).await? {
+        let Some(mut write) = lease.begin().await? else { return Ok(after) };
+        counted.seal(&mut write, after, until).await?;
+        if same {
+            position::seal(&mut write, source, extent.made, until).await?;
+        }
+        write.commit().await?;
+        after = until;
+    }
+    if same { Ok(after) } else { close(lease, counted).await.map(|()| 0) }
+}
+
+/// The place of the last of the next rows that are gone.
+async fn boundary(lease: &Lease, counted: Counted, after: i64, gone: i64) -> Result<Option<i64>, Error> {
+    let rows = sqlx::query(counted.next()).bind(after).bind(STEP).fetch_all(&lease.db.pool).await?;
+    let places = rows.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(places.into_iter().take_while(|place| *place <= gone).last())
+}
+
+/// What was not settled when its stream was lost never will be.
+async fn close(lease: &Lease, counted: Counted) -> Result<(), Error> {
+    let left = match counted {
+        Counted::Deliveries => [
+            "select 'provider' as kind, provider as id, count(*) as number from deliveries
+             where facts % 2 = 1 group by provider",
+            "delete from deliveries",
+        ],
+        Counted::Events => [
+            "select 'endpoint' as kind, endpoint_id as id, count(*) as number from pushes group by endpoint_id",
+            "delete from pushes",
+        ],
+        Counted::Filtered => return Ok(()),
+    };
+    let Some(mut write) = lease.begin().await? else { return Ok(()) };
+    for row in &sqlx::query(left[0]).fetch_all(&mut *write).await? {
+        let (kind, id): (String, String) = (row.try_get("kind")?, row.try_get("id")?);
+        add(&mut write, &kind, &id, "expired", row.try_get("number")?).await?;
+    }
+    sqlx::query(left[1]).execute(&mut *write).await?;
+    Ok(write.commit().await?)
+}
+
+/// Deletes the rows above a place, in steps.
+async fn clear(lease: &Lease, table: &str, above: i64) -> Result<(), Error> {
+    let last =
+        format!("select sequence from {table} where sequence > $1 order by sequence limit 1 offset {}", STEP * 10);
+    let delete = format!("delete from {table} where sequence > $1 and sequence <= $2");
+    loop {
+        let step = sqlx::query(sqlx::AssertSqlSafe(last.clone())).bind(above);
+        let step = step.fetch_optional(&lease.db.pool).await?.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+        let Some(mut write) = lease.begin().await? else { return Ok(()) };
+        let delete = sqlx::query(sqlx::AssertSqlSafe(delete.clone())).bind(above).bind(step.unwrap_or(i64::MAX));
+        delete.execute(&mut *write).await?;
+        write.commit().await?;
+        if step.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Reads each stream in order from where the ledger stands, whatever happens to the broker or the stream.
+
+use std::time::Duration;
+
+use nats::{Broker, Message, Reader, Start, topology};
+use schemas::cause::Chain;
+use tokio::{
+    sync::mpsc::{Sender, error::SendError},
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{info, warn};
+
+use crate::{metrics::Metrics, position::Position, source::Source};
+
+/// How often a stream is asked what it is: another of its name begins anew.
+const LOOK: Duration = Duration::from_secs(2);
+/// Pause before a stream is opened again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a stream told.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) source: Source,
+    /// Where it stands now.
+    pub(crate) position: Position,
+    /// None where there was nothing to read, and the place moved all the same.
+    pub(crate) message: Option<Message>,
+}
+
+/// One stream, read into a channel that its writer empties.
+pub(crate) struct Tail {
+    pub(crate) broker: Broker,
+    pub(crate) source: Source,
+    pub(crate) position: Position,
+    pub(crate) told: Sender<Told>,
+    pub(crate) metrics: Metrics,
+}
+
+/// Why reading ended.
+enum End {
+    /// Nobody listens any more.
+    Unheard,
+    /// The stream is to be opened again.
+    Reopen,
+}
+
+impl From<SendError<Told>> for End {
+    fn from(_: SendError<Told>) -> Self {
+        Self::Unheard
+    }
+}
+
+impl Tail {
+    /// Reads until nobody listens.
+    pub(crate) async fn run(mut self) {
+        let mut complained = false;
+        loop {
+            self.broker.connected().await;
+            match self.open().await {
+                Ok(None) => return,
+                Ok(Some(mut reader)) => {
+                    complained = false;
+                    if let Err(End::Unheard) = self.read(&mut reader).await {
+                        return;
+                    }
+                }
+                Err(error) if !complained => {
+                    complained = true;
+                    warn!(stream = self.source.stream(), error = %Chain(&error), "ledger.read: it is tried again");
+                }
+                Err(_known) => {}
+            }
+            if self.told.is_closed() {
+                return;
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Opens the stream at the next message; none where nobody listens.
+    async fn open(&mut self) -> Result<Option<Reader>, nats::Error> {
+        let stream = self.source.stream();
+        let info = topology::stream_info(&self.broker, stream).await?;
+        let (made, first) = (topology::made(&info), number(info.state.first_sequence));
+        if self.position.made != made {
+            if self.position.made != 0 {
+                info!(stream, "ledger.read: the stream is another one; it is read from its first message");
+            }
+            self.position = Position { made, sequence: 0, missed: self.position.missed };
+        }
+        let gap = first - self.position.sequence - 1;
+        if self.position.sequence > 0 && gap > 0 {
+            warn!(stream, messages = gap, "ledger.missed: the stream gave up messages that were not read");
+            self.position.missed += gap;
+            self.position.sequence = first - 1;
+        }
+        if self.tell(None).await.is_err() {
+            return Ok(None);
+        }
+        let start = Start::Sequence(u64::try_from(self.position.sequence + 1).unwrap_or(1));
+        Reader::open(&self.broker, stream, &[">".to_owned()], start, self.source.headers_only()).await.map(Some)
+    }
+
+    /// Reads until the stream has to be opened again.
+    async fn read(&mut self, reader: &mut Reader) -> Result<(), End> {
+        let mut look = Instant::now() + LOOK;
+        let mut idle = true;
+        loop {
+            match timeout_at(look, reader.next()).await {
+                Ok(Ok(message)) => {
+                    idle = false;
+                    self.position.sequence = number(message.sequence);
+                    self.tell(Some(message)).await?;
+                }
+                Ok(Err(_ended)) => return Err(End::Reopen),
+                Err(_elapsed) => {}
+            }
+            if Instant::now() >= look {
+                self.look(idle).await?;
+                (look, idle) = (Instant::now() + LOOK, true);
+            }
+        }
+    }
+
+    /// Whether the stream is still the same, how far behind the ledger is, and whether what is left was deleted.
+    async fn look(&mut self, idle: bool) -> Result<(), End> {
+        let stream = self.source.stream();
+        let info = topology::stream_info(&self.broker, stream).await.map_err(|_| End::Reopen)?;
+        if topology::made(&info) != self.position.made {
+            return Err(End::Reopen);
+        }
+        let last = number(info.state.last_sequence);
+        self.metrics.last(self.source, last);
+        if idle && last > self.position.sequence {
+            let next = u64::try_from(self.position.sequence + 1).unwrap_or(1);
+            let found = nats::next_from(&self.broker, stream, next, ">").await.map_err(|_| End::Reopen)?;
+            match found {
+                None => {
+                    self.position.sequence = last;
+                    self.tell(None).await?;
+                }
+                // The reader sleeps.
+                Some(_) => return Err(End::Reopen),
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, message: Option<Message>) -> Result<(), SendError<Told>> {
+        self.told.send(Told { source: self.source, position: self.position, message }).await
+    }
+}
+
+fn number(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

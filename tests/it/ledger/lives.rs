@@ -1,0 +1,145 @@
+//! The life of a delivery, whatever became of it.
+
+use nats::topology;
+use schemas::{attempt::PushOutcome, subject};
+use serde_json::json;
+use tests::{Link, Postgres, Setup, Webhook, World, eventually};
+
+use super::{attempt_of, becomes, get, get_as, path, record};
+
+/// Routed, filtered, parked, released, dead: each as it is told.
+async fn lives(world: &mut World) {
+    let (_, link) = world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "42") }).await;
+    let (connection, _) = world.link(&Link::repository("org_1", "42")).await;
+    let routed = Webhook::push(42, 1).signed_with(tests::PREVIOUS);
+    world.accept(&routed).await;
+    let told = becomes(world, &routed, "routed").await;
+    assert_eq!((&told["received"]["event"], &told["received"]["signatureKey"]), (&json!("push"), &json!("previous")));
+    assert_eq!((&told["stored"]["stream"], &told["stored"]["sequence"]), (&json!("GW_WEBHOOK"), &json!(1)));
+    assert_eq!(told["stored"]["bytes"], json!(routed.body.len()));
+    let events = told["events"].as_array().expect("events");
+    assert_eq!(events.len(), 1, "{told}");
+    assert_eq!((&events[0]["orgId"], &events[0]["type"]), (&json!("org_1"), &json!("github:push")));
+    assert_eq!(events[0]["connectionId"], json!(connection));
+    assert_eq!(told["filtered"][0]["orgId"], "org_2");
+    assert_eq!(told["filtered"][0]["linkIds"], json!([link]));
+
+    world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "43") }).await;
+    let filtered = Webhook::push(43, 1);
+    world.accept(&filtered).await;
+    becomes(world, &filtered, "filtered").await;
+
+    let parked = Webhook::push(77, 1);
+    world.accept(&parked).await;
+    let told = becomes(world, &parked, "parked").await;
+    assert_eq!(told["outcomes"][0]["outcome"], "parked");
+    world.link(&Link::repository("org_1", "77")).await;
+    let told = becomes(world, &parked, "released").await;
+    let outcomes: Vec<_> = told["outcomes"].as_array().expect("outcomes").iter().map(|one| &one["outcome"]).collect();
+    assert_eq!(outcomes, [&json!("parked"), &json!("released")]);
+    assert_eq!(told["events"][0]["orgId"], "org_1");
+
+    let dead = Webhook::new("github", "push", "no JSON");
+    world.accept(&dead).await;
+    let told = becomes(world, &dead, "dead").await;
+    assert_eq!((&told["letters"][0]["reason"], &told["letters"][0]["id"]), (&json!("unreadable"), &json!(1)));
+    assert!(told["letters"][0]["detail"].as_str().expect("a detail").contains("JSON"), "{told}");
+    assert_eq!(get(world, "/audit").await.body["error"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_life_of_a_delivery_is_told_whatever_became_of_it() {
+    let mut world = World::start().await;
+    lives(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_the_life_of_a_delivery_is_told_as_well() {
+    let Some(postgres) = Postgres::start().await else { return };
+    let mut world = Setup::new().with("DATABASE_URL", postgres.url()).start().await;
+    lives(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_sees_its_own_part_and_nothing_of_others() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "42") }).await;
+    world.link(&Link::repository("org_2", "43")).await;
+    let (both, foreign) = (Webhook::push(42, 1), Webhook::push(43, 1));
+    world.accept(&both).await;
+    world.accept(&foreign).await;
+    becomes(&world, &both, "routed").await;
+    becomes(&world, &foreign, "routed").await;
+
+    let own = get_as(&world, "org_1", &path(&both)).await.body;
+    assert_eq!((own["events"].as_array().map(Vec::len), &own["filtered"]), (Some(1), &json!([])));
+    let refused = get_as(&world, "org_2", &path(&both)).await.body;
+    assert_eq!((&refused["status"], &refused["events"]), (&json!("filtered"), &json!([])));
+    let none = get_as(&world, "org_1", &path(&foreign)).await;
+    assert_eq!((none.status, &none.body["code"]), (404, &json!("not_found")));
+    for (org, count) in [("org_1", 1), ("org_2", 2), ("org_3", 0)] {
+        let page = get_as(&world, org, "/deliveries").await.body;
+        assert_eq!(page["deliveries"].as_array().map(Vec::len), Some(count), "{org}: {page}");
+        assert!(!page.to_string().contains(if org == "org_1" { "org_2" } else { "org_1" }), "{page}");
+    }
+    assert_eq!(get_as(&world, "org_1", "/deliveries?orgId=org_2").await.status, 404);
+    assert_eq!(get_as(&world, "org_1", "/ledger").await.status, 403);
+    assert_eq!(get_as(&world, "org_1", "/audit").await.status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_attempt_is_told_and_what_is_scheduled_next() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    let webhook = Webhook::push(42, 1);
+    world.accept(&webhook).await;
+    let first = attempt_of(&mut world, "org_1", "ep_one").await;
+    let failed = schemas::attempt::Attempt {
+        outcome: PushOutcome::Scheduled,
+        status_code: Some(503),
+        error_class: Some("status".to_owned()),
+        next_at: Some(1_790_000_000_000),
+        ..first.clone()
+    };
+    record(&mut world, &[failed]).await;
+    let told = eventually("the attempt is told", || async {
+        let told = get(&world, &path(&webhook)).await.body;
+        (told["next"]["endpointId"] == "ep_one").then_some(told)
+    })
+    .await;
+    let push = &told["events"][0]["pushes"][0];
+    assert_eq!((&push["status"], &push["attempts"][0]["statusCode"]), (&json!("scheduled"), &json!(503)));
+    assert_eq!((&push["attempts"][0]["errorClass"], &push["attempts"][0]["latencyMs"]), (&json!("status"), &json!(12)));
+    assert_eq!(told["next"]["at"], push["nextAt"]);
+    record(&mut world, &[schemas::attempt::Attempt { attempt: 2, ..first }]).await;
+    let told = eventually("it is delivered", || async {
+        let told = get(&world, &path(&webhook)).await.body;
+        (told["events"][0]["pushes"][0]["status"] == "delivered").then_some(told)
+    })
+    .await;
+    assert_eq!(told["events"][0]["pushes"][0]["attempts"].as_array().map(Vec::len), Some(2));
+    assert!(told["next"].is_null());
+    let (code, text, _) = world.gw(&["trace", &webhook.delivery()]).await;
+    assert_eq!(code, 0, "{text}");
+    for part in ["received push", "stored in GW_WEBHOOK at 1", "attempt 1: scheduled, 503", "to ep_one: delivered"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ledger_has_not_reached_is_told_from_the_stream() {
+    let mut world = World::start().await;
+    let webhook = Webhook::push(42, 1);
+    world.accept(&webhook).await;
+    world.stored(topology::GW_PARKED, subject::PARKED, 1).await;
+    // Told at once, whether or not the ledger has it.
+    let answer = get(&world, &path(&webhook)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.body["stored"]["sequence"], 1);
+    let unknown = get(&world, "/deliveries/github/nobody").await;
+    assert_eq!((unknown.status, &unknown.body["code"]), (404, &json!("not_found")));
+    for odd in ["/deliveries/nobody/x", "/deliveries/github/a%00b", "/deliveries/github/%FF"] {
+        assert_eq!(get(&world, odd).await.status, 404, "{odd}");
+    }
+}

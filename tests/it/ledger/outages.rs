@@ -1,0 +1,137 @@
+//! The ledger lags, and catches up.
+
+use serde_json::{Value, json};
+use tests::{Link, Postgres, Setup, Webhook, World, eventually};
+
+use super::{audit, get};
+
+/// All that the ledger tells of some deliveries.
+async fn told(world: &World, webhooks: &[Webhook]) -> Vec<Value> {
+    let mut told = Vec::new();
+    for webhook in webhooks {
+        let mut body = get(world, &super::path(webhook)).await.body;
+        body["ledger"] = Value::Null;
+        told.push(body);
+    }
+    told
+}
+
+/// Waits until the ledger has all that is stored.
+async fn caught_up(world: &World) {
+    eventually("the ledger has caught up", || async {
+        let state = get(world, "/ledger").await.body;
+        let lags = state["streams"].as_array()?.iter().map(|stream| stream["lag"].as_i64()).sum::<Option<i64>>()?;
+        (lags == 0 && state["rebuilding"] == json!(false)).then_some(())
+    })
+    .await;
+}
+
+async fn send(world: &World, count: u64) -> Vec<Webhook> {
+    let webhooks: Vec<Webhook> = (0..count).map(|number| Webhook::push_numbered(42 + number % 3, 1, number)).collect();
+    world.post_all(&webhooks).await;
+    webhooks
+}
+
+async fn rebuilt(world: &mut World) {
+    world.link(&Link::repository("org_1", "42")).await;
+    world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "43") }).await;
+    let webhooks = send(world, 60).await;
+    world.settled().await;
+    caught_up(world).await;
+    let before = told(world, &webhooks).await;
+    let (code, said, error) = world.gw(&["ledger", "rebuild"]).await;
+    assert_eq!(code, 0, "{said}{error}");
+    caught_up(world).await;
+    assert_eq!(told(world, &webhooks).await, before);
+    let report = audit(world).await;
+    assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(60)), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_rebuilt_tells_what_it_told_before() {
+    let mut world = World::start().await;
+    rebuilt(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_a_ledger_that_is_rebuilt_tells_what_it_told_before() {
+    let Some(postgres) = Postgres::start().await else { return };
+    let mut world = Setup::new().with("DATABASE_URL", postgres.url()).start().await;
+    rebuilt(&mut world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_killed_while_it_writes_repeats_and_forgets_nothing() {
+    let mut world = World::start().await;
+    if !world.owns_broker() {
+        return tests::skip("killing the gateway", "the broker is shared");
+    }
+    world.link(&Link::repository("org_1", "42")).await;
+    let mut webhooks = Vec::new();
+    for _ in 0..4 {
+        webhooks.extend(send(&world, 40).await);
+        world.kill_gateway();
+        world.start_gateway();
+        world.ready().await;
+    }
+    crate::checker::settled(&mut world).await;
+    caught_up(&world).await;
+    let report = audit(&world).await;
+    assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(160)), "{report}");
+    for told in told(&world, &webhooks).await {
+        let events = told["events"].as_array().map_or(0, Vec::len);
+        assert!(events <= 1 && told["status"] != "pending", "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_is_away_deliveries_are_taken_and_afterwards_the_ledger_has_them() {
+    let Some(mut postgres) = Postgres::start().await else { return };
+    let mut world = Setup::new().with("DATABASE_URL", postgres.url()).start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    if !postgres.stop() {
+        return tests::skip("stopping PostgreSQL", "it is not ours");
+    }
+    let webhooks = send(&world, 30).await;
+    world.events("org_1", 10).await;
+    let away = get(&world, "/deliveries").await;
+    assert_eq!((away.status, &away.body["code"]), (503, &json!("store_unavailable")), "{away:?}");
+    postgres.start_again().await;
+    caught_up(&world).await;
+    assert_eq!(audit(&world).await["error"], 0);
+    let statuses: Vec<Value> = told(&world, &webhooks).await.into_iter().map(|told| told["status"].clone()).collect();
+    assert!(!statuses.contains(&json!("pending")), "{statuses:?}");
+    let log = world.gateway().log();
+    assert!(log.matches("it is tried again").count() <= 4, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothing() {
+    let mut world = World::start().await;
+    if !world.owns_broker() {
+        return tests::skip("suspending the writer", "the broker is shared");
+    }
+    world.link(&Link::repository("org_1", "42")).await;
+    send(&world, 20).await;
+    caught_up(&world).await;
+    let database = format!("sqlite://{}", world.folder().join("data/gw.db").display());
+    let nats_url = world.nats_url();
+    let second = Setup::new()
+        .with("GW_ROLE", "ledger")
+        .with("GW_TOPOLOGY", "check")
+        .with("NATS_URL", nats_url.clone())
+        .with("DATABASE_URL", database)
+        .start_on(&nats_url);
+    second.ready().await;
+    assert_eq!((world.metric("gw_ledger_writing").await, second.metric("gw_ledger_writing").await), (1.0, 0.0));
+    let pid = world.gateway().pid();
+    tests::kill(pid, rustix::process::Signal::STOP);
+    eventually("the other writes", || async { (second.metric("gw_ledger_writing").await > 0.5).then_some(()) }).await;
+    tests::kill(pid, rustix::process::Signal::CONT);
+    send(&world, 20).await;
+    world.settled().await;
+    eventually("the first does not", || async { (world.metric("gw_ledger_writing").await < 0.5).then_some(()) }).await;
+    caught_up(&world).await;
+    let report = audit(&second).await;
+    assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(40)), "{report}");
+}
