@@ -62,7 +62,8 @@ impl Walk for Reroute {
             return Ok(Room::WaitsFor("routes"));
         }
         let live = topology::consumer_info(&self.0.deps.broker, GW_WEBHOOK, ROUTER).await?;
-        Ok(if live.num_pending > BACKLOG { Room::WaitsFor("live-traffic") } else { Room::Free })
+        let waiting = live.num_pending + live.num_ack_pending as u64;
+        Ok(if waiting > BACKLOG { Room::WaitsFor("live-traffic") } else { Room::Free })
     }
 
     async fn deal(&self, replay: &Replay, messages: &[Message]) -> Result<Counts, Failure> {

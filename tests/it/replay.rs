@@ -121,10 +121,17 @@ impl Handler for Swallow {
     }
 }
 
+/// A publisher of the test's own.
+pub(crate) async fn publisher(world: &mut World) -> Publisher {
+    let (publisher, group) = Publisher::new(&world.broker().await, Mode::Pipeline);
+    tokio::spawn(group);
+    publisher
+}
+
 /// Swallows so many deliveries in the router's place. No router may run.
 pub(crate) async fn swallow(world: &mut World) {
     let broker = world.broker().await;
-    let (publisher, _) = Publisher::new(&broker, Mode::Pipeline);
+    let publisher = publisher(world).await;
     let consumer = Consumer {
         broker: broker.clone(),
         stream: GW_WEBHOOK,

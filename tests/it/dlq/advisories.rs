@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nats::{
-    Message, Mode, Publisher, Verdict,
+    Message, Verdict,
     consume::{self, Consumer, DeadLetters, Handler, Slots},
     topology::{GW_ADVISORY, GW_DLQ, GW_EVENT},
 };
@@ -11,7 +11,10 @@ use reqwest::Method;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::{raw::Raw, replay::Ground};
+use crate::{
+    raw::Raw,
+    replay::{Ground, publisher},
+};
 
 async fn consumer(raw: &mut Raw, name: &str, max_deliver: i64) {
     let config = json!({
@@ -57,7 +60,7 @@ async fn a_message_that_was_buried_before_it_was_ended_gets_no_second_letter() {
     let mut raw = Raw::connect(&ground.world.nats_url()).await;
     consumer(&mut raw, "enders", 8).await;
     let broker = ground.world.broker().await;
-    let (publisher, _) = Publisher::new(&broker, Mode::Pipeline);
+    let publisher = publisher(&mut ground.world).await;
     let stop = CancellationToken::new();
     let consumer = Consumer {
         broker,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use nats::{
-    Mode, Publisher,
     consume::letter,
     topology::{GW_DLQ, GW_EVENT, GW_OUTCOME, GW_PARKED, GW_WEBHOOK},
 };
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use tests::{KEY, Link, Webhook};
 use tokio::time::Instant;
 
-use crate::replay::{Ground, swallow};
+use crate::replay::{Ground, publisher, swallow};
 
 /// Deliveries that the router never settled, buried as the broker's last handing out leads to.
 async fn buried(ground: &mut Ground, webhooks: &[Webhook]) {
@@ -25,7 +24,7 @@ async fn buried(ground: &mut Ground, webhooks: &[Webhook]) {
         ground.world.accept(webhook).await;
     }
     swallow(&mut ground.world).await;
-    let (publisher, _) = Publisher::new(&ground.world.broker().await, Mode::Pipeline);
+    let publisher = publisher(&mut ground.world).await;
     for message in ground.world.messages(GW_WEBHOOK, subject::WEBHOOKS).await {
         let id = format!("dlq:router:{GW_WEBHOOK}:{}", message.sequence);
         let letter = letter("router", id, GW_WEBHOOK, &message, "exhausted", "handed out 8 times and never settled");

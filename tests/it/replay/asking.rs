@@ -1,7 +1,7 @@
 //! How replays are asked for: by API, by command, by message.
 
 use nats::{
-    Mode, Outgoing, Publisher,
+    Outgoing,
     topology::{GW_COMMAND, GW_REPLAY},
 };
 use reqwest::Method;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tests::{KEY, eventually};
 use tokio::time::Instant;
 
-use super::Ground;
+use super::{Ground, publisher};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_request_is_told_everything_and_a_foreign_one_finds_nothing() {
@@ -41,7 +41,7 @@ async fn a_wrong_request_is_told_everything_and_a_foreign_one_finds_nothing() {
 async fn a_command_that_somebody_stored_becomes_one_replay_however_often_it_is_stored() {
     let mut ground = Ground::start().await;
     ground.events("org_1", 0..30).await;
-    let (publisher, _) = Publisher::new(&ground.world.broker().await, Mode::Pipeline);
+    let publisher = publisher(&mut ground.world).await;
     for try_number in 0..2 {
         let command = Outgoing {
             subject: subject::REPLAY_REQUESTED.to_owned(),

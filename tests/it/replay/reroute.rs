@@ -115,5 +115,5 @@ async fn a_reroute_waits_while_live_deliveries_do() {
     durable::pause(&broker, GW_WEBHOOK, ROUTER, 1_000).await.expect("it goes on");
     let ended = ground.ended(&replay).await;
     assert_eq!((&ended["status"], &ended["published"]), (&json!("done"), &json!(1)), "{ended}");
-    assert!(ground.world.count(GW_EVENT, subject::EVENTS).await > 200, "live went first");
+    assert!(ground.world.count(GW_EVENT, subject::EVENTS).await >= 100, "live went first");
 }
