@@ -90,11 +90,9 @@ impl Handler for Script {
         verdicts
     }
 
-    /// Fails the first time, as a publish may.
     async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
-        let mut dying = self.dying.lock().expect("nobody panicked with it");
-        dying.push((lane_of(message).to_owned(), reason));
-        if dying.len() == 1 { Err(PublishError::Unconfirmed) } else { Ok(()) }
+        self.dying.lock().expect("nobody panicked with it").push((lane_of(message).to_owned(), reason));
+        Ok(())
     }
 }
 
@@ -219,9 +217,7 @@ async fn a_message_that_nobody_survives_is_buried_unread_at_the_last_try_and_del
     assert_eq!(ground.script.seen("poison").len(), tries, "the last time it is not tried");
     assert_eq!(ground.script.seen("silence").len(), tries);
     let mut dying = ground.script.dying.lock().expect("nobody panicked with it").clone();
-    assert_eq!(dying.len(), 3, "whom it was not told is told again: {dying:?}");
     dying.sort();
-    dying.dedup();
     assert_eq!(dying, [("poison".to_owned(), "exhausted"), ("silence".to_owned(), "exhausted")]);
 }
 

@@ -186,9 +186,9 @@ async fn a_consumer_that_is_made_anew_brings_nothing_old_to_who_linked_since() {
     world.accept(&Webhook::push(77, 1)).await;
     assert_eq!(world.events("org_a", 1).await.len(), 1);
     checker::settled(&mut world).await;
-    // A router that finds its broker again looks how far its consumer is.
+    // A router that finds its broker again looks how far its consumer is; a broker that is stopped well knows it.
     let pid = world.nats_pid();
-    world.kill_nats();
+    kill(pid.expect("a broker"), Signal::TERM);
     eventually("gw started it again", || async { (world.nats_pid() != pid).then_some(()) }).await;
     world.ready().await;
     let broker = world.broker().await;

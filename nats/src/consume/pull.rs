@@ -101,9 +101,13 @@ impl Floor {
         }
         let info = topology::consumer_info(&consumer.broker, consumer.stream, consumer.name).await?;
         if self.asked.is_none() {
-            self.made = topology::made(&topology::stream_info(&consumer.broker, consumer.stream).await?);
+            let made = topology::made(&topology::stream_info(&consumer.broker, consumer.stream).await?);
+            if made != self.made {
+                *self = Self { made, ..Self::default() };
+            }
         }
-        (self.sequence, self.asked) = (info.ack_floor.stream_sequence, Some(Instant::now()));
+        // A broker that crashed may have forgotten the last.
+        (self.sequence, self.asked) = (self.sequence.max(info.ack_floor.stream_sequence), Some(Instant::now()));
         Ok(())
     }
 
