@@ -30,11 +30,15 @@ const EQUATIONS: [(&str, &str, &[&str]); 3] = [
 /// `gw trace`.
 pub(crate) async fn trace(args: TraceArgs) -> Result<(), Error> {
     let api = ApiClient::new(&args.api)?;
+    let delivery = match args.delivery {
+        Some(delivery) => delivery,
+        None => newest(&api, args.provider.as_deref()).await?,
+    };
     let all = schemas::provider::ALL.iter().map(|provider| provider.id.to_owned());
     let providers: Vec<String> = args.provider.map_or_else(|| all.collect(), |provider| vec![provider]);
     let mut refused = None;
     for provider in &providers {
-        let path = format!("/deliveries/{provider}/{}", segment(&args.delivery));
+        let path = format!("/deliveries/{provider}/{}", segment(&delivery));
         match api.get::<Value>(&path, &[]).await {
             Ok(found) if args.json => return pretty(&found),
             Ok(found) => return timeline::show(&found).into_iter().try_for_each(output::line),
@@ -43,6 +47,15 @@ pub(crate) async fn trace(args: TraceArgs) -> Result<(), Error> {
         }
     }
     Err(refused.unwrap_or_else(|| Error::Usage("there is no provider to ask".to_owned())))
+}
+
+/// The id of the delivery that came last.
+async fn newest(api: &ApiClient, provider: Option<&str>) -> Result<String, Error> {
+    let mut query = vec![("limit", "1")];
+    query.extend(provider.map(|provider| ("provider", provider)));
+    let page: Value = api.get("/deliveries", &query).await?;
+    let newest = page["deliveries"][0]["deliveryId"].as_str().map(str::to_owned);
+    newest.ok_or_else(|| Error::Usage("there is no delivery yet: `gw send github` makes one".to_owned()))
 }
 
 /// A text as one segment of a path.

@@ -235,8 +235,8 @@ pub(crate) enum RoutesAction {
 /// `gw trace`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TraceArgs {
-    /// The delivery id.
-    pub(crate) delivery: String,
+    /// The delivery id; without it the newest delivery.
+    pub(crate) delivery: Option<String>,
     /// Its provider; without it each is asked.
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(schemas::provider::ALL.iter().map(|provider| provider.id)))]
     pub(crate) provider: Option<String>,
