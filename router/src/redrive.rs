@@ -51,8 +51,12 @@ impl Handler for Redrives {
     async fn handle(&self, messages: Arc<[Message]>, _attempt: u32) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(messages.len());
         for message in messages.iter() {
+            if self.0.routes.unready().is_some() {
+                verdicts.push(Verdict::Retry { after: PAUSE });
+                break;
+            }
             // The letter is still there: its task need not become one too.
-            if message.delivered + 1 >= MAX_DELIVER.unsigned_abs() || self.0.routes.unready().is_some() {
+            if message.delivered + 1 >= MAX_DELIVER.unsigned_abs() {
                 warn!(subject = message.subject, "redrive.given_up");
                 verdicts.push(Verdict::Done);
                 continue;

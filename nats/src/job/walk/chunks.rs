@@ -16,6 +16,9 @@ use crate::{
 /// How long the next message may take; then it is looked whether there is one.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// Bytes of bodies beyond which a chunk takes no more.
+const MAX_BYTES: usize = 16 << 20;
+
 /// Messages that are dealt with together, and the sequence behind the last of them.
 pub(super) struct Chunk {
     pub(super) messages: Vec<Message>,
@@ -82,7 +85,8 @@ impl Chunks {
 
     async fn matching(&mut self) -> Result<Vec<Message>, Error> {
         let mut messages = Vec::with_capacity(self.size);
-        while let Some(reader) = self.reader.as_mut().filter(|_| messages.len() < self.size) {
+        let mut bytes = 0;
+        while let Some(reader) = self.reader.as_mut().filter(|_| messages.len() < self.size && bytes < MAX_BYTES) {
             let Some(message) = reader.next_within(SILENCE).await? else {
                 // What waited may have gone meanwhile.
                 self.reopen().await?;
@@ -96,6 +100,7 @@ impl Chunks {
             if message.pending == 0 || self.next > self.to {
                 self.reader = None;
             }
+            bytes += message.payload.len();
             messages.push(message);
         }
         Ok(messages)
