@@ -13,7 +13,7 @@ mod world;
 
 pub use broker::Isolation;
 pub use database::Postgres;
-pub use eventually::{eventually, never};
+pub use eventually::{eventually, eventually_within, never};
 pub use process::{Gateway, gw_binary, kill};
 pub use receiver::{Receiver, Reply, Seen};
 pub use webhook::{Webhook, sign};

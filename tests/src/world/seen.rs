@@ -12,13 +12,17 @@ impl World {
     /// All messages of a stream whose subject matches.
     pub async fn messages(&mut self, stream: &str, filter: &str) -> Vec<Message> {
         let broker = self.broker().await;
-        let mut reader =
-            Reader::open(&broker, stream, &[filter.to_owned()], Start::First, false).await.expect("a reader");
-        let mut messages = Vec::new();
-        for _ in 0..reader.waiting() {
-            messages.push(reader.next_within(Duration::from_secs(10)).await.expect("a message").expect("in time"));
-        }
-        messages
+        // What is removed while it is read never comes: then it is read anew.
+        eventually("the messages of a stream are read", || async {
+            let mut reader =
+                Reader::open(&broker, stream, &[filter.to_owned()], Start::First, false).await.expect("a reader");
+            let mut messages = Vec::new();
+            for _ in 0..reader.waiting() {
+                messages.push(reader.next_within(Duration::from_secs(3)).await.expect("a message")?);
+            }
+            Some(messages)
+        })
+        .await
     }
 
     /// How many messages of a stream match.
