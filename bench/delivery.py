@@ -1,7 +1,9 @@
 """Pushes to endpoints: how many, how late, and what failing ones cost the others."""
 
 import json
+import os
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -15,7 +17,7 @@ LINKS_PER_ORG = 20
 
 def measure(bench):
     results = bench.results["delivery"] = {}
-    for name, part in (("rate", rates), ("latency", latency), ("down", one_down), ("many", many)):
+    for name, part in (("rate", rates), ("latency", latency), ("down", one_down), ("many", many), ("replay", replay), ("ledger", ledger)):
         try:
             results[name] = part(bench)
         except Failed as failed:
@@ -168,4 +170,56 @@ def many(bench):
         server.drop()
         if result["received"] != result["expected"]:
             bench.fail(Failed(f"{result['received']} of {result['expected']} pushes came to {count} endpoints, {failing} failing"))
+    return results
+
+
+def ledger(bench):
+    """A stream of deliveries and one of events, written to rows: SQLite beside the gateway, and PostgreSQL where a URL names one."""
+    results = {}
+    databases = {"SQLite": {}}
+    if os.environ.get("GW_TEST_DATABASE_URL"):
+        databases["PostgreSQL"] = {"DATABASE_URL": os.environ["GW_TEST_DATABASE_URL"]}
+    count = bench.sizes["rows"]
+    for name, env in databases.items():
+        progress(f"ledger, {name}: {count} deliveries and as many events")
+        server = Nats(bench, "default")
+        bench.measure("fill", "--nats", server.url, "--count", count, "--bytes", 300)
+        bench.measure("events", "--nats", server.url, "--count", count)
+        begun = time.monotonic()
+        gateway = Gateway(bench, server, ["ledger"], env=env)
+        gateway.ready()
+        if env:
+            ask(gateway, "POST", "/ledger/rebuild")
+        while any(stream["lag"] for stream in ask(gateway, "GET", "/ledger")["streams"]):
+            if time.monotonic() - begun > bench.sizes["patience"]:
+                raise Failed(f"the ledger on {name} has not caught up after {bench.sizes['patience']} s")
+            time.sleep(0.1)
+        seconds = time.monotonic() - begun
+        results[name] = {"rows": 2 * count, "seconds": seconds, "per_second": round(2 * count / seconds), "gw": memory(gateway.process)}
+        gateway.stop()
+        server.drop()
+    return results
+
+
+def replay(bench):
+    """Stored events again, to a subject of the replay's own."""
+    results = {}
+    for sync in ("always", "default"):
+        count = bench.sizes["replayed"]
+        progress(f"replay, {sync}: {count} events to a subject")
+        server = Nats(bench, sync)
+        bench.measure("events", "--nats", server.url, "--count", count)
+        gateway = gateway_of(bench, server, ["deliver"])
+        made = ask(gateway, "POST", "/replays", {"mode": "redeliver", "to": "subject", "ratePerSecond": "max"})
+        begun = time.monotonic()
+        while made.get("status") not in ("done", "cancelled", "failed"):
+            if time.monotonic() - begun > bench.sizes["patience"]:
+                raise Failed(f"the replay is {made['state']} after {bench.sizes['patience']} s")
+            time.sleep(0.2)
+            made = ask(gateway, "GET", f"/replays/{made['id']}")
+        seconds = time.monotonic() - begun
+        results[sync] = {"events": count, "seconds": seconds, "per_second": round(count / seconds), "gw": memory(gateway.process), "said": made}
+        gateway.stop()
+        server.drop()
+    bench.target("replayed to a subject, events a second", max(found["per_second"] for found in results.values()), 20_000)
     return results

@@ -57,6 +57,9 @@ def show_delivery(found):
     table("From the post to the receiver (ms)", ["", "p50", "p99", "p99.9", "max", "cores"], rows)
     rows = [[f"{failing} failing", by["received"], by["failed"], by["per_second"], by["idle"]["mb"], by["gw"]["most_mb"], by["nats"]["mb"], cores(by)] for failing, by in found.get("many", {}).items()]
     table("Many endpoints", ["", "pushes", "refused", "a second", "gw MB idle", "gw MB at most", "nats MB", "cores"], rows)
+    rows = [[f"replay to a subject, {sync}", by["events"], round(by["seconds"], 1), by["per_second"], by["gw"]["most_mb"]] for sync, by in found.get("replay", {}).items()]
+    rows += [[f"ledger on {name}", by["rows"], round(by["seconds"], 1), by["per_second"], by["gw"]["most_mb"]] for name, by in found.get("ledger", {}).items()]
+    table("Replay and ledger", ["", "events, rows", "s", "a second", "gw MB at most"], rows)
 
 
 def show_memory(found):

@@ -32,8 +32,8 @@ from report import show  # noqa: E402
 
 CONNECTIONS = (1, 64, 256)
 PARTS = ("edge", "e2e", "router", "delivery", "memory")
-QUICK = {"rounds": 3, "seconds": 1.5, "warmup": 0.5, "e2e": 5, "patience": 60, "backlog": 20_000, "pushes": 20_000, "endpoints": 500, "retained": 100_000, "routes": 100_000}
-FULL = {"rounds": 5, "seconds": 4, "warmup": 1, "e2e": 20, "patience": 300, "backlog": 200_000, "pushes": 100_000, "endpoints": 2_000, "retained": 1_000_000, "routes": 1_000_000}
+QUICK = {"rounds": 3, "seconds": 1.5, "warmup": 0.5, "e2e": 5, "patience": 60, "backlog": 20_000, "pushes": 20_000, "rows": 50_000, "replayed": 50_000, "endpoints": 500, "retained": 100_000, "routes": 100_000}
+FULL = {"rounds": 5, "seconds": 4, "warmup": 1, "e2e": 20, "patience": 300, "backlog": 200_000, "pushes": 100_000, "rows": 500_000, "replayed": 500_000, "endpoints": 2_000, "retained": 1_000_000, "routes": 1_000_000}
 # A backlog's deliveries are of so many accounts: the router keeps order within each.
 ACCOUNTS = 1_000
 NOTES = [
