@@ -37,6 +37,8 @@ use ask::{Ask, From};
 
 /// How long nothing may be said on a quiet stream.
 const QUIET: Duration = Duration::from_secs(15);
+/// A stream ends after so long: its reader comes back where it was, and its key is looked at again.
+const LASTS: Duration = Duration::from_secs(300);
 /// Streams of one key, and of all.
 const PER_KEY: usize = 10;
 const IN_ALL: usize = 500;
@@ -120,7 +122,7 @@ impl Feed {
             From::Since(time) => return Ok(Follower::since(&self.broker, topology::GW_EVENT, ask.filters(), time)),
             From::Now => state.last_sequence,
             From::First => state.first_sequence.saturating_sub(1),
-            From::After(place) if place + 1 < state.first_sequence => {
+            From::After(place) if place.saturating_add(1) < state.first_sequence => {
                 return Err(Error::Expired { first: state.first_sequence });
             }
             From::After(place) if place > state.last_sequence => {
@@ -134,11 +136,14 @@ impl Feed {
 
 /// Sends what follows until the reader leaves, the gateway stops, or what it should read next has expired.
 async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, stop: CancellationToken, _seat: Seat) {
+    let end = tokio::time::sleep(LASTS);
+    tokio::pin!(end);
     loop {
         let next = tokio::select! {
             next = follower.next(QUIET) => next,
             () = frames.closed() => return,
             () = stop.cancelled() => return,
+            () = &mut end => return,
         };
         let frame = match next {
             Ok(Next::Quiet { sequence }) => frame::place(sequence),

@@ -51,8 +51,6 @@ pub struct Follower {
     place: u64,
     /// Where to begin instead, until something was read: a time, milliseconds since the epoch.
     since: Option<i64>,
-    /// Whether more was known to wait behind the last message.
-    behind: bool,
     consumer: Option<PullConsumer>,
     pull: Option<Pull>,
 }
@@ -76,13 +74,15 @@ impl Follower {
     /// Follows a stream's messages that match one of the filters, beginning behind a sequence.
     #[must_use]
     pub fn after(broker: &Broker, stream: &'static str, filters: Vec<String>, place: u64) -> Self {
-        Self { broker: broker.clone(), stream, filters, place, since: None, behind: true, consumer: None, pull: None }
+        Self { broker: broker.clone(), stream, filters, place, since: None, consumer: None, pull: None }
     }
 
     /// Follows what was stored at or after a time, milliseconds since the epoch, as far as the stream holds it.
     #[must_use]
     pub fn since(broker: &Broker, stream: &'static str, filters: Vec<String>, time: i64) -> Self {
-        Self { since: Some(time), behind: false, ..Self::after(broker, stream, filters, 0) }
+        let mut follower = Self::after(broker, stream, filters, 0);
+        follower.since = Some(time);
+        follower
     }
 
     /// What comes next; quiet after this time. A restart of the server is waited for.
@@ -96,7 +96,7 @@ impl Follower {
                 Err(error) => {
                     debug!(%error, stream = self.stream, "follower.again");
                     tries += 1;
-                    (self.consumer, self.pull) = (None, None);
+                    self.leave();
                     tokio::time::sleep(AGAIN).await;
                     self.broker.connected().await;
                 }
@@ -118,14 +118,14 @@ impl Follower {
             if fruitful {
                 return Ok(None);
             }
-            (self.place, self.since, self.behind) = (self.place.max(asked_at), None, false);
+            (self.place, self.since) = (self.place.max(asked_at), None);
             return Ok(Some(Next::Quiet { sequence: self.place }));
         };
         pull.fruitful = true;
         let Some(message) = Message::consumed(message.message).filter(|message| message.sequence > self.place) else {
             return Ok(None);
         };
-        (self.place, self.since, self.behind) = (message.sequence, None, message.pending > 0);
+        (self.place, self.since) = (message.sequence, None);
         Ok(Some(Next::Message(Box::new(message))))
     }
 
@@ -134,7 +134,7 @@ impl Follower {
         let failed =
             |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.to_owned(), source };
         let state = topology::stream_info(&self.broker, self.stream).await?.state;
-        if self.behind && state.first_sequence > self.place + 1 {
+        if self.since.is_none() && state.first_sequence > self.place.saturating_add(1) {
             return Ok(Some(Next::Expired { first: state.first_sequence }));
         }
         let consumer = match self.consumer.take() {
@@ -146,6 +146,21 @@ impl Follower {
         self.consumer = Some(consumer);
         self.pull = Some(Pull { messages, fruitful: false, asked_at: state.last_sequence });
         Ok(None)
+    }
+
+    /// Takes the consumer off the server, which would keep it for minutes more: a stream has only so many.
+    fn leave(&mut self) {
+        self.pull = None;
+        let (Some(consumer), Ok(runtime)) = (self.consumer.take(), tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let what = format!("CONSUMER.DELETE.{}.{}", self.stream, consumer.cached_info().name);
+        let broker = self.broker.clone();
+        runtime.spawn(async move {
+            if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
+                debug!(error = &error as &dyn std::error::Error, "follower.delete");
+            }
+        });
     }
 
     async fn open(&self) -> Result<PullConsumer, Error> {
@@ -167,5 +182,11 @@ impl Follower {
             several => config.filter_subjects = several.to_vec(),
         }
         stream.create_consumer(config).await.map_err(|error| failed(Box::new(error)))
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
