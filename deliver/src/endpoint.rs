@@ -4,6 +4,7 @@
 //! hold what a good request says; `watch` keeps the directory that the pushes work from.
 
 mod fields;
+mod form;
 mod headers;
 mod http;
 mod page;

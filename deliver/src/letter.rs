@@ -4,6 +4,7 @@
 //! of what died without one, `http` is the API.
 
 mod advisory;
+mod form;
 mod http;
 mod redrive;
 mod scan;

@@ -101,8 +101,8 @@ impl Deliver {
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(deliver: &Deliver) -> OpenApiRouter {
     let Inner { deps, endpoints, feed, .. } = &*deliver.0;
-    let plain = endpoint::api(endpoints.clone(), deps.clone())
+    endpoint::api(endpoints.clone(), deps.clone())
         .merge(replay::api(endpoints.clone(), deps.clone()))
-        .merge(letter::api(endpoints.clone(), deps.clone()));
-    OpenApiRouter::from(plain).merge(feed::api(feed.clone()))
+        .merge(letter::api(endpoints.clone(), deps.clone()))
+        .merge(feed::api(feed.clone()))
 }

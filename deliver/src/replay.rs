@@ -3,6 +3,7 @@
 //! A request becomes a command, a command a durable job, and the worker of the job's mode walks through the range:
 //! [`redeliver`] here, the other in the router. `wish` reads a request, `start` makes the job, `http` is the API.
 
+mod form;
 mod http;
 mod redeliver;
 mod shown;

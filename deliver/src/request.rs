@@ -5,6 +5,7 @@ use axum::{
     http::request::Parts,
 };
 use bytes::Bytes;
+use schemas::fields::{Fault, Faults};
 use serde_json::{Map, Value};
 
 use crate::error::Error;
@@ -20,12 +21,17 @@ pub(crate) fn json_or_nothing(body: Result<Bytes, BytesRejection>) -> Result<Val
     if body.is_empty() { Ok(Value::Object(Map::new())) } else { json(Ok(body)) }
 }
 
-/// The parameters of a query as members of an object, so that they are read as fields are. An empty one is absent;
-/// of one that is repeated the last counts.
-pub(crate) fn parameters(RawQuery(query): RawQuery) -> Value {
+/// The parameters of a query as members of an object, so that they are read as fields are. None stands there twice.
+pub(crate) fn parameters(RawQuery(query): RawQuery) -> Result<Value, Error> {
     let query = query.unwrap_or_default();
-    let pairs = form_urlencoded::parse(query.as_bytes()).filter(|(_, value)| !value.is_empty());
-    Value::Object(pairs.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect())
+    let mut members = Map::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if members.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
+            let twice = Fault::Says("names a parameter twice".into());
+            return Err(Error::InvalidQuery(Faults::one("query", twice)));
+        }
+    }
+    Ok(Value::Object(members))
 }
 
 /// The id of a path. What cannot be an id names nothing, and never reaches the database.

@@ -2,7 +2,8 @@
 
 use axum::{Json, Router, routing::get};
 use utoipa::openapi::{
-    InfoBuilder, LicenseBuilder, OpenApi,
+    InfoBuilder, LicenseBuilder, OpenApi, PathItem, RefOr, Schema, Type,
+    schema::SchemaType,
     security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
 };
 
@@ -31,10 +32,36 @@ fn complete(mut api: OpenApi) -> OpenApi {
     components.add_security_scheme("bearer", bearer);
     let none: [&str; 0] = [];
     api.security = Some(vec![SecurityRequirement::new("key", none), SecurityRequirement::new("bearer", none)]);
+    api.paths.paths.values_mut().for_each(without_null);
     for (_, item) in api.paths.paths.iter_mut().filter(|(path, _)| OPEN.contains(&path.as_str())) {
         if let Some(operation) = &mut item.get {
             operation.security = Some(Vec::new());
         }
     }
     api
+}
+
+/// A parameter that may be left out is described as one that may be null, which no query can say.
+fn without_null(item: &mut PathItem) {
+    let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    let parameters = operations.into_iter().flatten().filter_map(|operation| operation.parameters.as_mut()).flatten();
+    for schema in parameters.filter_map(|parameter| parameter.schema.as_mut()) {
+        let known = match schema {
+            RefOr::T(Schema::OneOf(either)) => either.items.iter().find(|item| !is_null(item)).cloned(),
+            RefOr::T(Schema::Object(object)) => {
+                if let SchemaType::Array(types) = &mut object.schema_type {
+                    types.retain(|known| *known != Type::Null);
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(known) = known {
+            *schema = known;
+        }
+    }
+}
+
+fn is_null(schema: &RefOr<Schema>) -> bool {
+    matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null))
 }

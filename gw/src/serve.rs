@@ -213,7 +213,7 @@ fn listen(
         api = api.merge(deliver::api(deliver));
     }
     if let Some(ledger) = &parts.ledger {
-        api = api.merge(OpenApiRouter::from(ledger::api(ledger)));
+        api = api.merge(ledger::api(ledger));
     }
     if let Some(vault) = &parts.vault {
         api = api.merge(vault::api(vault.clone()));

@@ -17,6 +17,7 @@ use serde::Serialize;
 use store::Columns;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
+use utoipa::ToSchema;
 
 use crate::{Inner, error::Error, extent::Extent, position, source::Source};
 
@@ -31,8 +32,9 @@ const TRIES: usize = 4;
 const AGAIN: Duration = Duration::from_millis(400);
 
 /// What adding up led to.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Audit)]
 pub(crate) struct Report {
     /// Up to this delivery of `GW_WEBHOOK`.
     at: i64,
@@ -50,7 +52,8 @@ pub(crate) struct Report {
 }
 
 /// Up to where the router has dealt with deliveries.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = AuditFloors)]
 pub(crate) struct Floors {
     live: i64,
     history: i64,

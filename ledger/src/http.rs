@@ -1,16 +1,20 @@
 //! The API of the ledger. Who calls was settled before: the caller is in the request.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{Path, Query, State, rejection::PathRejection, rejection::QueryRejection},
     http::StatusCode,
-    routing::{get, post},
 };
 use schemas::{
     caller::Caller,
     fields::{Fault, Faults},
+    instant::Moment,
+    problem::Refusal,
+    provider::ProviderId,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     Ledger,
@@ -19,20 +23,20 @@ use crate::{
     lease,
     query::{
         list::{self, Page},
-        params::Params,
+        params::{Params, Status},
         state,
         trace::{self, Trace},
     },
 };
 
 /// All routes.
-pub(crate) fn routes(ledger: Ledger) -> Router {
-    Router::new()
-        .route("/deliveries", get(page))
-        .route("/deliveries/{provider}/{delivery}", get(show))
-        .route("/ledger", get(status))
-        .route("/ledger/rebuild", post(rebuild))
-        .route("/audit", get(add_up))
+pub(crate) fn routes(ledger: Ledger) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(page))
+        .routes(routes!(show))
+        .routes(routes!(status))
+        .routes(routes!(rebuild))
+        .routes(routes!(add_up))
         .with_state(ledger)
 }
 
@@ -43,6 +47,24 @@ fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Error> {
     query.map(|Query(pairs)| pairs).map_err(|rejection| Error::Query(unreadable(rejection)))
 }
 
+/// A page of deliveries, the newest first.
+#[utoipa::path(
+    get,
+    path = "/deliveries",
+    tag = "deliveries",
+    params(
+        ("orgId" = Option<String>, Query, description = "One organisation only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("provider" = Option<ProviderId>, Query, description = "One provider only"),
+        ("type" = Option<String>, Query, description = "One type only, the provider's or the normalised one", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("status" = Option<Status>, Query, description = "One state only"),
+        ("endpointId" = Option<String>, Query, description = "What was pushed to one endpoint only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("since" = Option<Moment>, Query, description = "Stored at or after this time"),
+        ("until" = Option<Moment>, Query, description = "Stored before this time"),
+        ("limit" = Option<i64>, Query, description = "Deliveries of a page, 50 unless said otherwise", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before")
+    ),
+    responses((status = 200, description = "The deliveries", body = Page), Refusal)
+)]
 async fn page(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,
@@ -56,6 +78,17 @@ async fn page(
     Ok(Json(list::page(&deps.db, &caller, &params).await?))
 }
 
+/// The whole life of a delivery.
+#[utoipa::path(
+    get,
+    path = "/deliveries/{provider}/{delivery}",
+    tag = "deliveries",
+    params(
+        ("provider" = ProviderId, Path, description = "The provider's id"),
+        ("delivery" = String, Path, description = "The delivery's id at its provider")
+    ),
+    responses((status = 200, description = "What became of it", body = Trace), Refusal)
+)]
 async fn show(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,
@@ -71,6 +104,8 @@ async fn show(
     Ok(Json(trace::of(&deps.db, &deps.broker, &caller, &provider, &delivery).await?))
 }
 
+/// How far the ledger has read, and what it counted of rows that are gone.
+#[utoipa::path(get, path = "/ledger", tag = "ledger", responses((status = 200, description = "How it stands", body = state::State), Refusal))]
 async fn status(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,
@@ -79,11 +114,15 @@ async fn status(
     Ok(Json(state::of(&ledger.0.deps.db, &ledger.0.deps.broker).await?))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rebuilding)]
 struct Asked {
+    /// `rebuilding`.
     status: &'static str,
 }
 
+/// Makes the ledger's rows anew from the streams.
+#[utoipa::path(post, path = "/ledger/rebuild", tag = "ledger", responses((status = 202, description = "It begins", body = Asked), Refusal))]
 async fn rebuild(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,
@@ -94,6 +133,14 @@ async fn rebuild(
     Ok((StatusCode::ACCEPTED, Json(Asked { status: "rebuilding" })))
 }
 
+/// Adds up what was stored, routed and pushed: `error` is 0 unless something was lost or is there twice.
+#[utoipa::path(
+    get,
+    path = "/audit",
+    tag = "ledger",
+    params(("at" = Option<i64>, Query, description = "Up to this delivery of `GW_WEBHOOK`; the last without it", minimum = 1)),
+    responses((status = 200, description = "The terms and what does not add up", body = Report), Refusal)
+)]
 async fn add_up(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,

@@ -35,6 +35,7 @@ use prometheus_client::registry::Registry;
 use schemas::ambient::{Clock, Random};
 use store::Db;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use metrics::Metrics;
 
@@ -85,6 +86,6 @@ impl Ledger {
 }
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
-pub fn api(ledger: &Ledger) -> axum::Router {
+pub fn api(ledger: &Ledger) -> OpenApiRouter {
     http::routes(ledger.clone())
 }

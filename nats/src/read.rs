@@ -132,7 +132,8 @@ pub(crate) fn policy(start: Start) -> DeliverPolicy {
     match start {
         Start::First => DeliverPolicy::All,
         Start::New => DeliverPolicy::New,
-        Start::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        // Sequences begin with 1.
+        Start::Sequence(first) => DeliverPolicy::ByStartSequence { start_sequence: first.max(1) },
         Start::LastPerSubject => DeliverPolicy::LastPerSubject,
         Start::Since(millis) => DeliverPolicy::ByStartTime {
             start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
@@ -143,6 +144,10 @@ pub(crate) fn policy(start: Start) -> DeliverPolicy {
 
 /// One message of a stream by its sequence, or none where the stream does not hold it any more.
 pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
+    // The broker takes 0 for no question at all.
+    if sequence == 0 {
+        return Ok(None);
+    }
     direct(broker, stream, serde_json::json!({ "seq": sequence })).await
 }
 

@@ -1,9 +1,12 @@
 //! Endpoints: HTTP addresses that an organisation wants its events pushed to.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 use crate::{event_type::TypeKey, provider, subject, token::SubjectToken};
 
@@ -129,6 +132,30 @@ pub fn is_pattern(pattern: &str) -> bool {
             && stem.bytes().all(form)
             && known(stem)
             && if whole { !stem.ends_with([':', '.']) } else { stem.ends_with([':', '.']) }
+}
+
+/// What [`is_pattern`] takes, for the description of the API.
+#[derive(Debug)]
+pub enum Pattern {}
+
+impl PartialSchema for Pattern {
+    fn schema() -> RefOr<Schema> {
+        let ids: Vec<&str> = provider::ALL.iter().map(|provider| provider.id).collect();
+        let ids = ids.join("|");
+        let form = format!(r"^(\*|({ids}):([A-Za-z0-9_.:-]*[A-Za-z0-9_-]|([A-Za-z0-9_.:-]*[.:])?\*))$");
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .max_length(Some(200))
+            .pattern(Some(form))
+            .description(Some("A type, `<provider>:<entity>.*`, `<provider>:*`, or `*`."))
+            .into()
+    }
+}
+
+impl ToSchema for Pattern {
+    fn name() -> Cow<'static, str> {
+        "EventPattern".into()
+    }
 }
 
 /// The subjects of `GW_EVENT` that hold everything the patterns admit: a few, and none within another. Finer

@@ -8,6 +8,10 @@ use time::{
     format_description::well_known::{Rfc2822, Rfc3339},
     macros::format_description,
 };
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type, schema::AnyOfBuilder},
+};
 
 /// RFC 3339 in UTC with three decimals and `Z`, of milliseconds since the epoch.
 #[must_use]
@@ -47,6 +51,23 @@ pub fn moment(text: &str, now: i64) -> Option<i64> {
     let ago = duration(text).and_then(|ago| i64::try_from(ago.as_millis()).ok());
     ago.and_then(|ago| now.checked_sub(ago)).or_else(|| parse(text))
 }
+
+/// What [`moment`] reads, for the description of the API.
+#[derive(Debug)]
+pub enum Moment {}
+
+impl PartialSchema for Moment {
+    fn schema() -> RefOr<Schema> {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        AnyOfBuilder::new()
+            .item(text().format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))))
+            .item(text().pattern(Some("^[0-9]{1,6}[smhd]$")))
+            .description(Some("An RFC 3339 time, or how long ago: `30s`, `15m`, `2h`, `7d`."))
+            .into()
+    }
+}
+
+impl ToSchema for Moment {}
 
 /// Milliseconds since the epoch of a date as HTTP headers have it: `Wed, 21 Oct 2015 07:28:00 GMT`.
 #[must_use]

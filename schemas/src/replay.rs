@@ -1,19 +1,26 @@
 //! Replays: what is asked for, and how far it is. The command's body, the job's state, and the API's names.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, Serialize};
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, Type},
+};
 
 /// Messages a second unless the request says otherwise.
 pub const DEFAULT_RATE: u32 = 1_000;
+/// The most messages a second that can be asked for.
+pub const RATE_MAX: u32 = 1_000_000;
 /// Organisations, endpoints or reasons that are counted by name; the rest is counted together.
 const NAMES: usize = 500;
 /// The name of the rest.
 const OTHERS: &str = "others";
 
 /// A replay that somebody wants: the body of `gw.replay.requested`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReplayRequest)]
 pub struct Request {
     /// `rpl_` and 26 characters; asked for twice it runs once.
     pub id: String,
@@ -64,8 +71,9 @@ pub struct Request {
 }
 
 /// What a replay does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ReplayMode)]
 pub enum Mode {
     /// The same events again.
     Redeliver,
@@ -92,8 +100,9 @@ pub const REROUTE: &str = "reroute";
 pub const REDRIVE: &str = "redrive";
 
 /// Where redelivered events go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ReplayTarget)]
 pub enum Target {
     /// To the endpoints of their organisations.
     #[default]
@@ -131,6 +140,20 @@ impl Rate {
             Self::PerSecond(rate) => Some(rate.max(1)),
             Self::Word(Max::Max) => None,
         }
+    }
+}
+
+impl PartialSchema for Rate {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(RATE_MAX));
+        let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["max"]));
+        OneOfBuilder::new().item(number).item(word).description(Some("Messages a second, or `max`.")).into()
+    }
+}
+
+impl ToSchema for Rate {
+    fn name() -> Cow<'static, str> {
+        "ReplayRate".into()
     }
 }
 
@@ -172,8 +195,9 @@ pub struct Replay {
 }
 
 /// How a replay stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ReplayStatus)]
 pub enum Status {
     /// It goes on, also after a restart.
     Running,
@@ -196,11 +220,18 @@ impl Status {
             Self::Failed => "failed",
         }
     }
+
+    /// Reads what [`Self::as_str`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Running, Self::Done, Self::Cancelled, Self::Failed].into_iter().find(|status| status.as_str() == text)
+    }
 }
 
 /// What a replay did, or in a dry run would do.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReplayCounts)]
 pub struct Counts {
     /// Messages of its range that were looked at.
     pub read: u64,

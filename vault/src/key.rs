@@ -7,11 +7,12 @@ mod http;
 mod rows;
 
 use schemas::{caller::Caller, caller::Scope, instant, secret::Secret};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use store::Db;
 use tracing::info;
+use utoipa::ToSchema;
 
 pub(crate) use http::routes;
 
@@ -78,6 +79,30 @@ struct NewKey {
     org: Option<String>,
 }
 
+/// The body that [`NewKey::parse`] reads, for the description of the API.
+#[derive(Deserialize, ToSchema)]
+#[serde(tag = "scope", rename_all = "lowercase", deny_unknown_fields)]
+#[schema(as = NewKey)]
+#[expect(dead_code, reason = "a body is read field by field, to say everything that is wrong with it")]
+enum Form {
+    /// It may do everything.
+    Admin {
+        /// A name for people.
+        #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
+        name: Option<String>,
+    },
+    /// It reads what belongs to one organisation.
+    #[serde(rename_all = "camelCase")]
+    Read {
+        /// A name for people.
+        #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
+        name: Option<String>,
+        /// The organisation.
+        #[schema(min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$")]
+        org_id: String,
+    },
+}
+
 impl NewKey {
     /// Reads `{name?, scope, orgId?}`: an organisation for a key that reads, and for no other.
     fn parse(body: &Value) -> Result<Self, Faults> {
@@ -137,8 +162,9 @@ impl Records {
 }
 
 /// A key as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Key)]
 struct Shown {
     id: String,
     name: Option<String>,

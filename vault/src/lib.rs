@@ -76,8 +76,7 @@ impl Vault {
 
 /// The API's routes. Whoever merges them puts a [`schemas::caller::Caller`] into every request.
 pub fn api(vault: Vault) -> OpenApiRouter {
-    let keys = OpenApiRouter::from(key::routes(vault.records.clone()));
-    http::records(vault.records.clone()).merge(keys).merge(http::routes(vault))
+    http::records(vault.records.clone()).merge(key::routes(vault.records.clone())).merge(http::routes(vault))
 }
 
 /// Brings the rows to the broker until it is stopped: all of them once, and each change.

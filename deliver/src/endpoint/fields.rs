@@ -23,7 +23,7 @@ const TIMEOUT_MAX: i64 = 60;
 const CONCURRENCY_MAX: i64 = 100;
 const RATE_MAX: i64 = 10_000;
 /// The largest whole number that every reader of JSON takes as it is.
-const SEQUENCE_MAX: i64 = (1 << 53) - 1;
+pub(super) const SEQUENCE_MAX: i64 = (1 << 53) - 1;
 /// For how long two secrets sign after a rotation, seconds: a day unless the body says otherwise, at most a month.
 const GRACE: i64 = 86_400;
 const GRACE_MAX: i64 = 30 * 86_400;

@@ -1,17 +1,22 @@
 //! The API of endpoints. Who calls was settled before: the caller is in the request.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{FromRef, RawQuery, State, rejection::BytesRejection},
     http::StatusCode,
-    routing::{get, post},
 };
 use bytes::Bytes;
 use nats::{Broker, topology};
-use schemas::caller::Caller;
+use schemas::{
+    caller::Caller,
+    endpoint::EndpointStatus,
+    problem::{Problem, Refusal},
+};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Endpoints, fields::Rotation, page::Wanted, records::Records, shown::Shown};
+use super::{Endpoints, fields::Rotation, form, page::Wanted, records::Records, shown::Shown};
 use crate::{
     Deps,
     error::Error,
@@ -19,12 +24,12 @@ use crate::{
 };
 
 /// The routes of endpoints.
-pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> Router {
+pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> OpenApiRouter {
     let records = Records { endpoints, random: deps.random, sealer: deps.sealer, reach: deps.reach };
-    Router::new()
-        .route("/endpoints", post(create).get(list))
-        .route("/endpoints/{id}", get(show).patch(change).delete(remove))
-        .route("/endpoints/{id}/secret/rotate", post(rotate))
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(show, change, remove))
+        .routes(routes!(rotate))
         .with_state(Api { records, broker: deps.broker })
 }
 
@@ -40,21 +45,36 @@ impl FromRef<Api> for Records {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Endpoints)]
 struct Page {
     endpoints: Vec<Shown>,
     /// The cursor of the next page; null on the last.
     next_cursor: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EndpointDeleted)]
 struct Removed {
+    /// `deleted`.
     status: &'static str,
     endpoint_id: String,
 }
 
+/// Makes an endpoint; its signing secret is in this answer and nowhere else.
+#[utoipa::path(
+    post,
+    path = "/endpoints",
+    tag = "endpoints",
+    request_body = form::New,
+    responses(
+        (status = 201, description = "Made", body = Shown),
+        (status = 409, description = "The organisation has as many as it may", body = Problem, content_type = "application/problem+json"),
+        Refusal
+    )
+)]
 async fn create(
     State(Api { records, broker }): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -66,16 +86,31 @@ async fn create(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
+/// The endpoints, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/endpoints",
+    tag = "endpoints",
+    params(
+        ("orgId" = Option<String>, Query, description = "One organisation only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("status" = Option<EndpointStatus>, Query, description = "One status only"),
+        ("limit" = Option<i64>, Query, description = "Endpoints of a page, 50 unless said otherwise", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before")
+    ),
+    responses((status = 200, description = "The endpoints", body = Page), Refusal)
+)]
 async fn list(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
     query: RawQuery,
 ) -> Result<Json<Page>, Error> {
-    let wanted = Wanted::read(&parameters(query)).map_err(Error::InvalidQuery)?;
+    let wanted = Wanted::read(&parameters(query)?).map_err(Error::InvalidQuery)?;
     let (endpoints, next) = records.list(&caller, wanted).await?;
     Ok(Json(Page { endpoints, next_cursor: next.map(|cursor| cursor.text()) }))
 }
 
+/// One endpoint.
+#[utoipa::path(get, path = "/endpoints/{id}", tag = "endpoints", params(("id" = String, Path, description = "The endpoint, `ep_…`")), responses((status = 200, description = "The endpoint", body = Shown), Refusal))]
 async fn show(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -84,6 +119,8 @@ async fn show(
     Ok(Json(records.show(&caller, &id).await?))
 }
 
+/// Changes an endpoint: what the body does not name stays, and null is the default again.
+#[utoipa::path(patch, path = "/endpoints/{id}", tag = "endpoints", params(("id" = String, Path, description = "The endpoint, `ep_…`")), request_body = form::Change, responses((status = 200, description = "Changed", body = Shown), Refusal))]
 async fn change(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -93,6 +130,8 @@ async fn change(
     Ok(Json(records.change(&caller, &id, &json(body)?).await?))
 }
 
+/// Deletes an endpoint; what it has still to get is dropped.
+#[utoipa::path(delete, path = "/endpoints/{id}", tag = "endpoints", params(("id" = String, Path, description = "The endpoint, `ep_…`")), responses((status = 200, description = "Deleted", body = Removed), Refusal))]
 async fn remove(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -102,6 +141,8 @@ async fn remove(
     Ok(Json(Removed { status: "deleted", endpoint_id: id }))
 }
 
+/// Gives an endpoint a new signing secret; the one before signs as well for a while.
+#[utoipa::path(post, path = "/endpoints/{id}/secret/rotate", tag = "endpoints", params(("id" = String, Path, description = "The endpoint, `ep_…`")), request_body = Option<form::Rotation>, responses((status = 200, description = "Rotated; the secret is in this answer and nowhere else", body = Shown), Refusal))]
 async fn rotate(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,

@@ -2,12 +2,14 @@
 
 use schemas::{endpoint::Endpoint, instant, seal::Broken, seal::Sealer, secret::Secret};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{headers, row::Row};
 
 /// The body of an answer. A secret is in it only when it was made a moment ago.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EndpointShown)]
 pub(crate) struct Shown {
     #[serde(flatten)]
     endpoint: Endpoint,

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{RawQuery, State, rejection::BytesRejection},
-    routing::{get, post},
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -13,12 +12,17 @@ use nats::topology::GW_DLQ;
 use schemas::{
     caller::Caller,
     fields::{Fault, Fields},
+    instant::Moment,
+    problem::Refusal,
 };
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Letter,
+    form::Chosen,
     redrive::{self, Sent},
     scan::{self, Page, WHICH, Which},
     shown::{Line, Whole},
@@ -45,17 +49,18 @@ struct Letters {
 }
 
 /// The routes.
-pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> Router {
-    Router::new()
-        .route("/dead-letters", get(list))
-        .route("/dead-letters/{id}", get(show))
-        .route("/dead-letters/redrive", post(redrive))
-        .route("/dead-letters/drop", post(drop_them))
+pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(redrive))
+        .routes(routes!(drop_them))
         .with_state(Letters { deps, endpoints })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetters)]
 struct Listed {
     dead_letters: Vec<Line>,
     /// Where the next page begins; none at the end.
@@ -63,8 +68,9 @@ struct Listed {
 }
 
 /// What was done with letters.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLettersDone)]
 struct Done {
     #[serde(skip_serializing_if = "Option::is_none")]
     redriven: Option<usize>,
@@ -76,12 +82,29 @@ struct Done {
     next: Option<String>,
 }
 
+/// Dead letters, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/dead-letters",
+    tag = "dead letters",
+    params(
+        ("stage" = Option<String>, Query, description = "What gave up", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("reason" = Option<String>, Query, description = "Why", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("endpointId" = Option<String>, Query, description = "One endpoint's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("orgId" = Option<String>, Query, description = "One organisation's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("since" = Option<Moment>, Query, description = "Stored at or after this time"),
+        ("until" = Option<Moment>, Query, description = "Stored before this time"),
+        ("limit" = Option<i64>, Query, description = "Letters of a page, 100 unless said otherwise", minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before", pattern = "^[0-9]{1,19}$")
+    ),
+    responses((status = 200, description = "The letters", body = Listed), Refusal)
+)]
 async fn list(
     State(Letters { deps, .. }): State<Letters>,
     Extension(caller): Extension<Caller>,
     query: RawQuery,
 ) -> Result<Json<Listed>, Error> {
-    let query = parameters(query);
+    let query = parameters(query)?;
     let mut fields = Fields::of(&query).map_err(Error::InvalidQuery)?;
     fields.only(&[&WHICH[..], &["limit", "cursor"]].concat());
     let which = Which::read(&mut fields, deps.clock.now());
@@ -96,6 +119,8 @@ async fn list(
     Ok(Json(Listed { dead_letters: letters.iter().map(Line::from).collect(), next: next.map(|next| next.to_string()) }))
 }
 
+/// One dead letter with its message.
+#[utoipa::path(get, path = "/dead-letters/{id}", tag = "dead letters", params(("id" = String, Path, description = "The letter's number")), responses((status = 200, description = "The letter", body = Whole), Refusal))]
 async fn show(
     State(Letters { deps, .. }): State<Letters>,
     Extension(caller): Extension<Caller>,
@@ -105,6 +130,8 @@ async fn show(
     Ok(Json(Whole::from(&letter(&deps, &caller, id).await?.ok_or(Error::NotFound)?)))
 }
 
+/// Sends letters back to where they died.
+#[utoipa::path(post, path = "/dead-letters/redrive", tag = "dead letters", request_body = Chosen, responses((status = 200, description = "What was done", body = Done), Refusal))]
 async fn redrive(
     State(Letters { deps, endpoints }): State<Letters>,
     Extension(caller): Extension<Caller>,
@@ -128,6 +155,8 @@ async fn redrive(
     Ok(Json(Done { redriven: Some(redriven), ..done }))
 }
 
+/// Removes letters for good.
+#[utoipa::path(post, path = "/dead-letters/drop", tag = "dead letters", request_body = Chosen, responses((status = 200, description = "What was done", body = Done), Refusal))]
 async fn drop_them(
     State(Letters { deps, .. }): State<Letters>,
     Extension(caller): Extension<Caller>,

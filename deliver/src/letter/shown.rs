@@ -3,12 +3,14 @@
 use data_encoding::BASE64;
 use schemas::{header, instant};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::Letter;
 
 /// What a list says of a letter.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetterLine)]
 pub(super) struct Line {
     id: u64,
     stage: String,
@@ -29,8 +31,9 @@ pub(super) struct Line {
 }
 
 /// The whole letter.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeadLetter)]
 pub(super) struct Whole {
     #[serde(flatten)]
     line: Line,

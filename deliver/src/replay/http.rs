@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{RawQuery, State, rejection::BytesRejection},
     http::StatusCode,
-    routing::{get, post},
 };
 use bytes::Bytes;
 use nats::{
@@ -15,14 +14,17 @@ use nats::{
 };
 use schemas::{
     caller::Caller,
-    fields::Fields,
+    fields::{Fault, Fields},
+    problem::Refusal,
     replay::{Replay, Status},
     subject,
 };
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{shown::Shown, start::start, wish};
+use super::{form::Wish, shown::Shown, start::start, wish};
 use crate::{
     Deps,
     endpoint::Endpoints,
@@ -44,25 +46,28 @@ struct Replays {
 }
 
 /// The routes.
-pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> Router {
-    Router::new()
-        .route("/replays", post(ask).get(list))
-        .route("/replays/{id}", get(show).delete(cancel))
-        .route("/replays/{id}/cancel", post(cancel))
+pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(ask, list))
+        .routes(routes!(show, remove))
+        .routes(routes!(cancel))
         .with_state(Replays { deps, endpoints })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Replays)]
 struct Listed {
     replays: Vec<Shown>,
 }
 
-/// The command is stored before its job is made: whoever dies between the two leaves it to another.
+/// Begins a replay; asked for twice with one id it runs once.
+#[utoipa::path(post, path = "/replays", tag = "replays", request_body = Wish, responses((status = 202, description = "It runs", body = Shown), Refusal))]
 async fn ask(
     State(Replays { deps, endpoints }): State<Replays>,
     Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Shown>), Error> {
+    // The command is stored before its job is made: whoever dies between the two leaves it to another.
     let request = wish::read(&json(body)?, &caller, deps.random.id("rpl_"), deps.clock.now())?;
     wish::endpoints(&request, &endpoints.watch().borrow())?;
     let command = Outgoing {
@@ -79,27 +84,43 @@ async fn ask(
     Ok((StatusCode::ACCEPTED, Json(replay.into())))
 }
 
+/// The replays, the newest first.
+#[utoipa::path(
+    get,
+    path = "/replays",
+    tag = "replays",
+    params(
+        ("orgId" = Option<String>, Query, description = "One organisation's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("status" = Option<Status>, Query, description = "One status only"),
+        ("limit" = Option<i64>, Query, description = "How many, 100 unless said otherwise", minimum = 1, maximum = 1000)
+    ),
+    responses((status = 200, description = "The replays", body = Listed), Refusal)
+)]
 async fn list(
     State(Replays { deps, .. }): State<Replays>,
     Extension(caller): Extension<Caller>,
     query: RawQuery,
 ) -> Result<Json<Listed>, Error> {
-    let query = parameters(query);
+    let query = parameters(query)?;
     let mut fields = Fields::of(&query).map_err(Error::InvalidQuery)?;
     fields.only(&["orgId", "status", "limit"]);
-    let (org, status) = (fields.optional("orgId"), fields.optional("status"));
+    let org = fields.optional("orgId");
+    let status = fields.optional("status").and_then(|text| {
+        let known = || Fault::OneOf("running, done, cancelled, failed".to_owned());
+        Status::parse(text).or_else(|| fields.fault("status", known()))
+    });
     let limit = fields.optional("limit").map(str::parse::<i64>);
     let limit = match limit {
         None => Some(LIMIT.0),
         Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => Some(limit),
-        Some(_) => fields.fault("limit", schemas::fields::Fault::Range(1, LIMIT.1)),
+        Some(_) => fields.fault("limit", Fault::Range(1, LIMIT.1)),
     };
     let limit = fields.faults.none_or(limit).map_err(Error::InvalidQuery)?;
     let jobs: Vec<Held<Replay>> = Jobs::new(&deps.broker).list().await?;
     let wanted = |replay: &Replay| {
         seen(&caller, replay).is_ok()
             && org.is_none_or(|org| replay.request.org_id.as_deref() == Some(org))
-            && status.is_none_or(|status| replay.status.as_str() == status)
+            && status.is_none_or(|status| replay.status == status)
     };
     let mut replays: Vec<Replay> = jobs.into_iter().map(|held| held.state).filter(wanted).collect();
     replays.sort_by_key(|replay| std::cmp::Reverse(replay.started_at));
@@ -107,6 +128,8 @@ async fn list(
     Ok(Json(Listed { replays: replays.into_iter().map(Into::into).collect() }))
 }
 
+/// One replay, and how far it is.
+#[utoipa::path(get, path = "/replays/{id}", tag = "replays", params(("id" = String, Path, description = "The replay, `rpl_…`")), responses((status = 200, description = "The replay", body = Shown), Refusal))]
 async fn show(
     State(Replays { deps, .. }): State<Replays>,
     Extension(caller): Extension<Caller>,
@@ -116,14 +139,29 @@ async fn show(
 }
 
 /// Ends a replay, and takes away what it had still to do. One that has ended stays as it is.
+#[utoipa::path(post, path = "/replays/{id}/cancel", tag = "replays", params(("id" = String, Path, description = "The replay, `rpl_…`")), responses((status = 200, description = "It has ended", body = Shown), Refusal))]
 async fn cancel(
     State(Replays { deps, .. }): State<Replays>,
     Extension(caller): Extension<Caller>,
     Id(id): Id,
 ) -> Result<Json<Shown>, Error> {
+    end(&deps, &caller, &id).await
+}
+
+/// The same as a cancellation.
+#[utoipa::path(delete, path = "/replays/{id}", tag = "replays", params(("id" = String, Path, description = "The replay, `rpl_…`")), responses((status = 200, description = "It has ended", body = Shown), Refusal))]
+async fn remove(
+    State(Replays { deps, .. }): State<Replays>,
+    Extension(caller): Extension<Caller>,
+    Id(id): Id,
+) -> Result<Json<Shown>, Error> {
+    end(&deps, &caller, &id).await
+}
+
+async fn end(deps: &Deps, caller: &Caller, id: &str) -> Result<Json<Shown>, Error> {
     let jobs = Jobs::new(&deps.broker);
     for _ in 0..TRIES {
-        let mut held = load(&jobs, &caller, &id).await?;
+        let mut held = load(&jobs, caller, id).await?;
         if held.state.ended() {
             return Ok(Json(held.state.into()));
         }
@@ -131,7 +169,7 @@ async fn cancel(
         (held.state.status, held.state.updated_at, held.state.ended_at) = (Status::Cancelled, now, Some(now));
         held.state.waits_for = None;
         if let Step::Taken(held) = jobs.step(held, &Next::Nothing).await? {
-            jobs.purge(&id).await?;
+            jobs.purge(id).await?;
             return Ok(Json(held.state.into()));
         }
     }

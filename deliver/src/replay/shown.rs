@@ -2,17 +2,19 @@
 
 use schemas::{
     instant,
-    replay::{Counts, Replay, Request},
+    replay::{Counts, Replay, Request, Status},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What was asked for, and how far it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Replay)]
 pub(super) struct Shown {
     #[serde(flatten)]
     request: Request,
-    status: &'static str,
+    status: Status,
     /// 0 to 1.
     progress: f64,
     first_sequence: u64,
@@ -33,7 +35,7 @@ pub(super) struct Shown {
 impl From<Replay> for Shown {
     fn from(replay: Replay) -> Self {
         Self {
-            status: replay.status.as_str(),
+            status: replay.status,
             progress: replay.progress(),
             rate: replay.rate(),
             eta_seconds: replay.eta(),

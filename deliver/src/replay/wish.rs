@@ -5,7 +5,7 @@ use schemas::{
     endpoint,
     fields::{self, Fault, Faults, Fields},
     instant, provider,
-    replay::{Mode, Rate, Request, Target},
+    replay::{Mode, RATE_MAX, Rate, Request, Target},
 };
 use serde_json::Value;
 
@@ -163,8 +163,8 @@ fn rate(fields: &mut Fields<'_>) -> Rate {
         None => Rate::default(),
         Some(Value::String(word)) if word == "max" => Rate::MAX,
         Some(Value::Number(number)) => match number.as_u64() {
-            Some(rate @ 1..=1_000_000) => Rate::PerSecond(rate as u32),
-            _ => fields.fault("ratePerSecond", Fault::Range(1, 1_000_000)).unwrap_or_default(),
+            Some(rate) if (1..=u64::from(RATE_MAX)).contains(&rate) => Rate::PerSecond(rate as u32),
+            _ => fields.fault("ratePerSecond", Fault::Range(1, i64::from(RATE_MAX))).unwrap_or_default(),
         },
         Some(_) => fields.fault("ratePerSecond", Fault::MustBe("a whole number or max")).unwrap_or_default(),
     }

@@ -8,6 +8,7 @@ use schemas::subject;
 use serde::Serialize;
 use sqlx::Row as _;
 use store::Columns;
+use utoipa::ToSchema;
 
 use super::Moment;
 use crate::{
@@ -23,8 +24,9 @@ use crate::{
 const AT_ONCE: usize = 32;
 
 /// The terms of an endpoint.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditEndpoint)]
 pub(crate) struct Endpoint {
     endpoint_id: String,
     org_id: String,

@@ -6,6 +6,7 @@ use schemas::subject;
 use serde::Serialize;
 use sqlx::AssertSqlSafe;
 use store::Columns;
+use utoipa::ToSchema;
 
 use super::{Between, Moment, young::Young};
 use crate::{error::Error, position, source::Source};
@@ -18,8 +19,9 @@ const ALL: &str = "*";
 const SLACK: i64 = 600_000;
 
 /// The terms of an organisation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditOrganisation)]
 pub(crate) struct Organisation {
     org_id: String,
     /// As the streams count, and what they have given up.

@@ -7,6 +7,7 @@ use schemas::{header, provider, subject};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Row as _};
 use store::Columns;
+use utoipa::ToSchema;
 
 use super::{Between, Moment, young::Young};
 use crate::{error::Error, source::Source};
@@ -17,8 +18,9 @@ const NEXT: std::time::Duration = std::time::Duration::from_secs(5);
 const COMPARED: u64 = 50_000;
 
 /// The terms of a provider.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = AuditProvider)]
 pub(crate) struct Provider {
     provider: String,
     /// As the stream counts, and what it has given up.

@@ -6,6 +6,7 @@ use schemas::{caller::Caller, instant};
 use serde::Serialize;
 use sqlx::{Any, AssertSqlSafe, Row as _, any::AnyArguments, any::AnyRow, query::Query};
 use store::{Columns, Db, Error};
+use utoipa::ToSchema;
 
 use super::params::{Cursor, Params};
 
@@ -13,8 +14,9 @@ use super::params::{Cursor, Params};
 const FEW: i64 = 20_000;
 
 /// A page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Deliveries)]
 pub(crate) struct Page {
     deliveries: Vec<Listed>,
     /// For the next page; absent on the last.
@@ -23,8 +25,9 @@ pub(crate) struct Page {
 }
 
 /// A delivery in a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeliveryLine)]
 struct Listed {
     provider: String,
     delivery_id: String,

@@ -1,13 +1,35 @@
 //! The parameters of `GET /deliveries`: all that is wrong is said at once.
 
+use std::borrow::Cow;
+
 use data_encoding::BASE64URL_NOPAD;
 use schemas::{
     fields::{Fault, Faults, check},
     instant, provider,
 };
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, RefOr, Schema, Type},
+};
 
 /// The states a delivery may have.
 const STATES: [&str; 7] = ["pending", "routed", "released", "filtered", "parked", "dead", "expired"];
+/// A state, where the API's description says which there are.
+#[derive(Debug)]
+pub(crate) enum Status {}
+
+impl PartialSchema for Status {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(STATES)).into()
+    }
+}
+
+impl ToSchema for Status {
+    fn name() -> Cow<'static, str> {
+        "DeliveryStatus".into()
+    }
+}
+
 /// Deliveries a page has unless the caller says otherwise.
 const LIMIT: i64 = 50;
 /// The most a page may have.

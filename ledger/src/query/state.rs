@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 use nats::Broker;
 use serde::Serialize;
 use store::{Columns, Db};
+use utoipa::ToSchema;
 
 use crate::{error::Error, extent::Extent, lease, position, source::Source};
 
 /// How far the ledger is behind, for who looks at a delivery.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LedgerHint)]
 pub(crate) struct Hint {
     /// Messages of all streams that are not written yet.
     behind: i64,
 }
 
 /// Everything about the ledger.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Ledger)]
 pub(crate) struct State {
     streams: Vec<Stream>,
     rebuilding: bool,
@@ -25,8 +28,9 @@ pub(crate) struct State {
     totals: BTreeMap<String, BTreeMap<String, BTreeMap<String, i64>>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = LedgerStream)]
 struct Stream {
     stream: &'static str,
     /// The last message that was written.

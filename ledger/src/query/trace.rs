@@ -5,6 +5,7 @@ use schemas::{Delivery, caller::Caller, instant, subject};
 use serde::Serialize;
 use sqlx::any::AnyRow;
 use store::{Columns, Db};
+use utoipa::ToSchema;
 
 use super::state;
 use crate::{error::Error, facts::Facts};
@@ -14,8 +15,9 @@ mod pushes;
 use pushes::{Next, Push};
 
 /// Everything known of a delivery, as far as the caller may see it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = DeliveryTrace)]
 pub(crate) struct Trace {
     provider: String,
     delivery_id: String,
@@ -36,8 +38,9 @@ pub(crate) struct Trace {
     ledger: state::Hint,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceReceived)]
 struct Received {
     at: Option<String>,
     event: Option<String>,
@@ -49,8 +52,9 @@ struct Received {
     correlation_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceStored)]
 struct Stored {
     stream: &'static str,
     sequence: i64,
@@ -59,8 +63,9 @@ struct Stored {
     bytes: Option<i64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceEvent)]
 struct Event {
     event_id: String,
     org_id: String,
@@ -75,16 +80,18 @@ struct Event {
     pushes: Vec<Push>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceFiltered)]
 struct Filtered {
     org_id: String,
     link_ids: Vec<String>,
     decided_at: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceOutcome)]
 struct Outcome {
     outcome: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,8 +100,9 @@ struct Outcome {
     route_revision: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceLetter)]
 struct Letter {
     id: i64,
     stage: String,

@@ -1,16 +1,20 @@
 //! The API of keys: an admin's alone.
 
 use axum::{
-    Extension, Json, Router,
+    Extension, Json,
     extract::{State, rejection::BytesRejection},
     http::StatusCode,
-    routing::{delete, post},
 };
 use bytes::Bytes;
-use schemas::caller::{Caller, Scope};
+use schemas::{
+    caller::{Caller, Scope},
+    problem::Refusal,
+};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{NewKey, Shown};
+use super::{Form, NewKey, Shown};
 use crate::{
     error::Error,
     http::{Ids, json},
@@ -18,22 +22,27 @@ use crate::{
 };
 
 /// The routes of keys.
-pub(crate) fn routes(records: Records) -> Router {
-    Router::new().route("/keys", post(make).get(list)).route("/keys/{id}", delete(revoke)).with_state(records)
+pub(crate) fn routes(records: Records) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(make, list)).routes(routes!(revoke)).with_state(records)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Keys)]
 struct Listed {
     keys: Vec<Shown>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = KeyRevoked)]
 struct Revoked {
+    /// `revoked`.
     status: &'static str,
     key_id: String,
 }
 
+/// Makes a key; it is in this answer and nowhere else.
+#[utoipa::path(post, path = "/keys", tag = "keys", request_body = Form, responses((status = 201, description = "Made", body = Shown), Refusal))]
 async fn make(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
@@ -45,11 +54,15 @@ async fn make(
     Ok((StatusCode::CREATED, Json(Shown { key: Some(secret.expose().to_owned()), ..key.into() })))
 }
 
+/// The keys that are not revoked.
+#[utoipa::path(get, path = "/keys", tag = "keys", responses((status = 200, description = "The keys", body = Listed), Refusal))]
 async fn list(State(records): State<Records>, Extension(caller): Extension<Caller>) -> Result<Json<Listed>, Error> {
     admin(&caller)?;
     Ok(Json(Listed { keys: records.keys(&caller).await?.into_iter().map(Into::into).collect() }))
 }
 
+/// Revokes a key.
+#[utoipa::path(delete, path = "/keys/{id}", tag = "keys", params(("id" = String, Path, description = "The key, `key_…`")), responses((status = 200, description = "Revoked", body = Revoked), Refusal))]
 async fn revoke(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,

@@ -4,12 +4,14 @@ use schemas::instant;
 use serde::Serialize;
 use sqlx::any::AnyRow;
 use store::{Columns, Db, Error};
+use utoipa::ToSchema;
 
 use super::Event;
 
 /// Where a push of an event to an endpoint stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TracePush)]
 pub(super) struct Push {
     endpoint_id: String,
     status: String,
@@ -21,8 +23,9 @@ pub(super) struct Push {
     attempts: Vec<Attempt>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceAttempt)]
 struct Attempt {
     /// 0 where no request was made.
     attempt: i64,
@@ -43,8 +46,9 @@ struct Attempt {
 }
 
 /// What is scheduled next.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = TraceNext)]
 pub(super) struct Next {
     endpoint_id: String,
     event_id: String,
