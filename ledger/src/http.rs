@@ -54,12 +54,12 @@ fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Error> {
     tag = "deliveries",
     params(
         ("orgId" = Option<String>, Query, description = "One organisation only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
-        ("provider" = Option<ProviderId>, Query, description = "One provider only"),
+        ("provider" = inline(Option<ProviderId>), Query, description = "One provider only"),
         ("type" = Option<String>, Query, description = "One type only, the provider's or the normalised one", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
-        ("status" = Option<Status>, Query, description = "One state only"),
+        ("status" = inline(Option<Status>), Query, description = "One state only"),
         ("endpointId" = Option<String>, Query, description = "What was pushed to one endpoint only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
-        ("since" = Option<Moment>, Query, description = "Stored at or after this time"),
-        ("until" = Option<Moment>, Query, description = "Stored before this time"),
+        ("since" = inline(Option<Moment>), Query, description = "Stored at or after this time"),
+        ("until" = inline(Option<Moment>), Query, description = "Stored before this time"),
         ("limit" = Option<i64>, Query, description = "Deliveries of a page, 50 unless said otherwise", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before")
     ),

@@ -79,7 +79,7 @@ struct NewKey {
     org: Option<String>,
 }
 
-/// The body that [`NewKey::parse`] reads, for the description of the API.
+/// A key to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(tag = "scope", rename_all = "lowercase", deny_unknown_fields)]
 #[schema(as = NewKey)]

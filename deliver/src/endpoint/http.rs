@@ -93,7 +93,7 @@ async fn create(
     tag = "endpoints",
     params(
         ("orgId" = Option<String>, Query, description = "One organisation only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
-        ("status" = Option<EndpointStatus>, Query, description = "One status only"),
+        ("status" = inline(Option<EndpointStatus>), Query, description = "One status only"),
         ("limit" = Option<i64>, Query, description = "Endpoints of a page, 50 unless said otherwise", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before")
     ),

@@ -92,8 +92,8 @@ struct Done {
         ("reason" = Option<String>, Query, description = "Why", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("endpointId" = Option<String>, Query, description = "One endpoint's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("orgId" = Option<String>, Query, description = "One organisation's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
-        ("since" = Option<Moment>, Query, description = "Stored at or after this time"),
-        ("until" = Option<Moment>, Query, description = "Stored before this time"),
+        ("since" = inline(Option<Moment>), Query, description = "Stored at or after this time"),
+        ("until" = inline(Option<Moment>), Query, description = "Stored before this time"),
         ("limit" = Option<i64>, Query, description = "Letters of a page, 100 unless said otherwise", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before", pattern = "^[0-9]{1,19}$")
     ),

@@ -91,7 +91,7 @@ async fn ask(
     tag = "replays",
     params(
         ("orgId" = Option<String>, Query, description = "One organisation's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
-        ("status" = Option<Status>, Query, description = "One status only"),
+        ("status" = inline(Option<Status>), Query, description = "One status only"),
         ("limit" = Option<i64>, Query, description = "How many, 100 unless said otherwise", minimum = 1, maximum = 1000)
     ),
     responses((status = 200, description = "The replays", body = Listed), Refusal)
