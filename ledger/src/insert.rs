@@ -28,10 +28,20 @@ pub(crate) trait Row {
 }
 
 /// The statements that were written so far.
-#[derive(Debug, Default)]
-pub(crate) struct Statements(HashMap<(&'static str, usize), Arc<str>>);
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// SQLite looks a parameter with a name up in a list of all: with thousands of them that takes longer than the
+    /// insert. `$1` is a name there, `?` is none.
+    unnamed: bool,
+    written: HashMap<(&'static str, usize), Arc<str>>,
+}
 
 impl Statements {
+    /// None yet, for a database of this kind.
+    pub(crate) fn new(sqlite: bool) -> Self {
+        Self { unnamed: sqlite, written: HashMap::new() }
+    }
+
     /// Inserts rows. None of them may be there twice.
     pub(crate) async fn insert<R: Row>(&mut self, db: &mut AnyConnection, mut rows: &[R]) -> Result<(), Error> {
         let most = PARAMETERS / R::COLUMNS;
@@ -39,7 +49,8 @@ impl Statements {
             let fits = |size: &usize| *size <= rows.len().min(most);
             let size = std::iter::once(most).chain(SIZES).find(fits).unwrap_or(1);
             let (now, later) = rows.split_at(size);
-            let sql = self.0.entry((R::INTO, size)).or_insert_with(|| sql::<R>(size).into()).clone();
+            let unnamed = self.unnamed;
+            let sql = self.written.entry((R::INTO, size)).or_insert_with(|| sql::<R>(size, unnamed).into()).clone();
             let query = now.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, row| row.bind(query));
             query.execute(&mut *db).await?;
             rows = later;
@@ -48,9 +59,10 @@ impl Statements {
     }
 }
 
-fn sql<R: Row>(rows: usize) -> String {
+fn sql<R: Row>(rows: usize, unnamed: bool) -> String {
+    let place = |number: usize| if unnamed { "?".to_owned() } else { format!("${number}") };
     let row = |row: usize| {
-        let places: Vec<String> = (1..=R::COLUMNS).map(|column| format!("${}", row * R::COLUMNS + column)).collect();
+        let places: Vec<String> = (1..=R::COLUMNS).map(|column| place(row * R::COLUMNS + column)).collect();
         format!("({})", places.join(","))
     };
     let values: Vec<String> = (0..rows).map(row).collect();

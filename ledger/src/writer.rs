@@ -90,7 +90,7 @@ async fn session(inner: &Inner, stop: &CancellationToken) -> Result<End, Error> 
         positions: position::load(&lease.db).await?,
         sealed: position::sealed(&lease.db).await?,
         wishes: AllWishes::default(),
-        statements: Statements::default(),
+        statements: Statements::new(inner.deps.db.is_sqlite()),
         lease,
         renewed: Instant::now(),
         swept: Instant::now(),
