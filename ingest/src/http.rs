@@ -34,14 +34,16 @@ const SMALL: usize = 256 * 1024;
 
 /// The answer to a delivery that is stored.
 #[derive(Serialize, ToSchema)]
-#[serde(tag = "status", rename_all = "lowercase", rename_all_fields = "camelCase")]
+#[serde(tag = "status", rename_all = "lowercase")]
 pub(crate) enum Answer<'a> {
     /// Stored now.
+    #[serde(rename_all = "camelCase")]
     Accepted {
         /// The delivery.
         delivery_id: &'a str,
     },
     /// Stored before.
+    #[serde(rename_all = "camelCase")]
     Duplicate {
         /// The delivery.
         delivery_id: &'a str,
