@@ -113,6 +113,12 @@ impl Reader {
             Err(_elapsed) => Ok(None),
         }
     }
+
+    /// The next message where one waits: that it does not come within this time is an error, not the end.
+    pub async fn next_waiting(&mut self, patience: Duration) -> Result<Message, Error> {
+        let next = self.next_within(patience).await?;
+        next.ok_or_else(|| Error::reading(&self.stream, "a message waits and does not come"))
+    }
 }
 
 impl Drop for Reader {
