@@ -127,7 +127,7 @@ impl Engine {
                 }
             };
             while let Some(Some(name)) = self.stop.run_until_cancelled(pauses.next()).await {
-                if let Some(target) = self.target(name.strip_suffix(reader::HISTORY).unwrap_or(&name)) {
+                if let Some(target) = self.target(name.strip_suffix(topology::HISTORY).unwrap_or(&name)) {
                     target.look.notify_one();
                 }
             }

@@ -121,7 +121,7 @@ impl Jobs {
         let mut left = reader.waiting();
         let mut jobs = Vec::new();
         while left > 0 {
-            let Some(message) = reader.next_within(NEXT).await? else { break };
+            let message = reader.next_waiting(NEXT).await?;
             left = message.pending;
             let job = message.subject.rsplit('.').next().unwrap_or_default();
             jobs.extend(held(job, &message).ok());

@@ -1,6 +1,6 @@
 //! Reading a stream from some point on, without leaving a trace on the server.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
@@ -113,6 +113,12 @@ impl Reader {
             Err(_elapsed) => Ok(None),
         }
     }
+
+    /// The next message where one waits: that it does not come within this time is an error, not the end.
+    pub async fn next_waiting(&mut self, patience: Duration) -> Result<Message, Error> {
+        let next = self.next_within(patience).await?;
+        next.ok_or_else(|| Error::reading(&self.stream, "a message waits and does not come"))
+    }
 }
 
 impl Drop for Reader {
@@ -154,6 +160,30 @@ pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<
 /// The first message at or after a sequence whose subject matches, or none.
 pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &str) -> Result<Option<Message>, Error> {
     direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+}
+
+/// Whether a stream holds a message of the range, as its leader knows. For ranges of which few were removed.
+pub(crate) async fn holds(broker: &Broker, stream: &str, range: RangeInclusive<u64>) -> Result<bool, Error> {
+    #[derive(serde::Deserialize)]
+    struct Info {
+        state: State,
+    }
+    #[derive(serde::Deserialize)]
+    struct State {
+        messages: u64,
+        first_seq: u64,
+        last_seq: u64,
+        #[serde(default)]
+        deleted: Option<Vec<u64>>,
+    }
+    let what = format!("STREAM.INFO.{stream}");
+    let Info { state } = broker.api(&what, &serde_json::json!({ "deleted_details": true })).await?;
+    let (first, last) = (state.first_seq.max(*range.start()), state.last_seq.min(*range.end()));
+    if state.messages == 0 || first > last {
+        return Ok(false);
+    }
+    let removed = state.deleted.unwrap_or_default().iter().filter(|place| (first..=last).contains(place)).count();
+    Ok((removed as u64) < last - first + 1)
 }
 
 /// How many messages of a stream match one of the filters, from a sequence on.

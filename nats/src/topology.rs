@@ -24,6 +24,8 @@ pub use work::{ADVISORIES, GW_ADVISORY, GW_COMMAND, GW_JOB, GW_REPLAY, JOB_KEPT,
 pub const GW_WEBHOOK: &str = "GW_WEBHOOK";
 /// Stream of events: what subscribers read.
 pub const GW_EVENT: &str = "GW_EVENT";
+/// How the consumer of an endpoint that reads history ends, behind the endpoint's id.
+pub const HISTORY: &str = "-history";
 /// Stream of deliveries that no link claims yet.
 pub const GW_PARKED: &str = "GW_PARKED";
 /// Stream of what became of deliveries, where it was not simply an event.
@@ -342,6 +344,12 @@ pub async fn stream_info(broker: &Broker, stream: &str) -> Result<stream::Info, 
 #[must_use]
 pub fn made(info: &stream::Info) -> i64 {
     i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or_default()
+}
+
+/// The consumer of an endpoint that reads history.
+#[must_use]
+pub fn history_of(endpoint: &str) -> String {
+    format!("{endpoint}{HISTORY}")
 }
 
 /// A consumer's state.

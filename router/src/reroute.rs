@@ -3,7 +3,11 @@
 //! Each becomes history with an event id of its own. What was stored and never routed is routed as it would have been
 //! then: with its own ids, and live where it was live.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
@@ -24,6 +28,10 @@ use crate::{
     route::store_in_order,
     translate::{Occasion, Read, Resolution, Unread},
 };
+
+mod routed;
+
+use routed::Wanted;
 
 /// Replays at once; more wait for their turn.
 const SLOTS: usize = 2;
@@ -147,8 +155,10 @@ impl Reroute {
             .buffered(LOOKUPS)
             .try_collect()
             .await?;
+        let found = self.routed(&looked).await?;
         for (Resolved { message, read, resolution }, known) in looked {
-            if let Some(why) = known {
+            let routed = || found.contains(&read.sequence).then_some("routed");
+            if let Some(why) = known.or_else(routed) {
                 counts.skip(why);
                 continue;
             }
@@ -171,6 +181,17 @@ impl Reroute {
             self.0.publish(&[(read.shed(), resolution)], events).await?;
         }
         Ok(())
+    }
+
+    /// Which of those that nothing is known of have events all the same: of organisations that have unlinked since.
+    async fn routed(&self, looked: &[(Resolved, Option<&'static str>)]) -> Result<BTreeSet<u64>, Failure> {
+        let mut lanes = [Wanted::default(), Wanted::default()];
+        let mut since = i64::MAX;
+        for (Resolved { message, read, .. }, _) in looked.iter().filter(|(_, known)| known.is_none()) {
+            lanes[usize::from(read.delivery.origin.is_history())].insert(read.sequence);
+            since = since.min(message.stored_at);
+        }
+        Ok(routed::among(&self.0.deps.broker, lanes, since).await?)
     }
 
     /// How far each of the router's consumers has got: what stands behind is still going to be routed.

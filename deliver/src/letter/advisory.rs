@@ -151,7 +151,7 @@ impl Advisories {
         let mut reader = Reader::open(&self.0.broker, GW_DLQ, &filter, Start::Since(at - BEFORE), true).await?;
         let (sequence, mut left) = (sequence.to_string(), reader.waiting());
         while left > 0 {
-            let Some(letter) = reader.next_within(NEXT).await? else { return Ok(false) };
+            let letter = reader.next_waiting(NEXT).await?;
             left = letter.pending;
             if letter.header(header::DLQ_STREAM) == Some(stream)
                 && letter.header(header::DLQ_SEQUENCE) == Some(&sequence)

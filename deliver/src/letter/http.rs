@@ -204,13 +204,20 @@ async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Lette
 
 /// A letter that the caller may see.
 async fn letter(deps: &Deps, caller: &Caller, id: u64) -> Result<Option<Letter>, Error> {
+    // The broker takes 0 for no sequence at all.
+    if id == 0 {
+        return Ok(None);
+    }
     let message = nats::get(&deps.broker, GW_DLQ, id).await?;
     Ok(message.map(Letter::of).filter(|letter| letter.seen_by(caller)))
 }
 
 fn cursor(fields: &mut Fields<'_>) -> Option<u64> {
     let text = fields.optional("cursor")?;
-    text.parse().ok().or_else(|| fields.fault("cursor", Fault::MustBe("the cursor of an answer")))
+    text.parse()
+        .ok()
+        .filter(|place| *place > 0)
+        .or_else(|| fields.fault("cursor", Fault::MustBe("the cursor of an answer")))
 }
 
 /// A number, or the text of one.

@@ -83,7 +83,7 @@ pub(super) async fn page(
     let (mut left, mut looked) = (reader.waiting(), 0);
     let mut letters = Vec::new();
     while left > 0 {
-        let Some(message) = reader.next_within(NEXT).await? else { break };
+        let message = reader.next_waiting(NEXT).await?;
         (left, looked) = (message.pending, looked + 1);
         let (sequence, late) = (message.sequence, which.until.is_some_and(|until| message.stored_at >= until));
         let letter = Letter::of(message);

@@ -15,7 +15,7 @@ use schemas::{
 };
 use tracing::{info, warn};
 
-use super::{Engine, about::About, decide::Reason, reader::HISTORY, record::Stopped, target::Target};
+use super::{Engine, about::About, decide::Reason, record::Stopped, target::Target};
 
 /// Timers that are ended at once.
 const AT_ONCE: usize = 64;
@@ -55,7 +55,7 @@ async fn forget(engine: &Engine, endpoint: &str) -> Result<(), Error> {
     walk(engine, endpoint, End::Dropped).await?;
     let broker = &engine.deps.broker;
     // The first consumer is the last to go: while it is there, an interrupted end is found and finished.
-    durable::remove(broker, topology::GW_EVENT, &format!("{endpoint}{HISTORY}")).await?;
+    durable::remove(broker, topology::GW_EVENT, &topology::history_of(endpoint)).await?;
     durable::remove(broker, topology::GW_EVENT, endpoint).await
 }
 

@@ -23,8 +23,6 @@ use super::{
 };
 use crate::endpoint::StartAt;
 
-/// What the second consumer of an endpoint is called, which reads history.
-pub(super) const HISTORY: &str = "-history";
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 type Changes = watch::Receiver<Option<Arc<Rules>>>;
@@ -103,7 +101,7 @@ impl Reader {
         let id = self.target.id.clone();
         let mut live = Pull::open(&broker, topology::GW_EVENT, &id).await?;
         let mut history = match rules.live.endpoint.history {
-            true => Some(Pull::open(&broker, topology::GW_EVENT, &format!("{id}{HISTORY}")).await?),
+            true => Some(Pull::open(&broker, topology::GW_EVENT, &topology::history_of(&id)).await?),
             false => None,
         };
         let ended = self.take(rules, &mut live, history.as_mut()).await;
@@ -199,7 +197,7 @@ async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool
         let found = durable::find(broker, topology::GW_EVENT, &history.name).await?;
         wanted.push((history, found));
     } else if rules.live.version > 1 && first {
-        durable::remove(broker, topology::GW_EVENT, &format!("{}{HISTORY}", target.id)).await?;
+        durable::remove(broker, topology::GW_EVENT, &topology::history_of(&target.id)).await?;
     }
     for (wanted, found) in wanted {
         if found.as_ref().is_none_or(|found| !found.is(&wanted)) {
@@ -219,7 +217,7 @@ fn wanted(rules: &Rules, lane: Lane, breaker: Breaker) -> Durable {
     let endpoint = &rules.live.endpoint;
     let (suffix, filters, room) = match lane {
         Lane::History => (
-            HISTORY,
+            topology::HISTORY,
             endpoint::history_filters(&endpoint.org_id, &endpoint.events),
             // Live events always find the other half.
             (rules.room() / 2).max(1),

@@ -11,11 +11,7 @@ use tokio::{
 };
 use tracing::{error, warn};
 
-use super::{
-    Engine, closing,
-    reader::{self, HISTORY},
-    target::Target,
-};
+use super::{Engine, closing, reader, target::Target};
 use crate::endpoint::Directory;
 
 /// Begins the name of each endpoint's consumer.
@@ -123,7 +119,7 @@ async fn orphans(engine: &Engine) -> Result<Vec<String>, String> {
     let names = names.map_err(|error| Chain(&error).to_string())?;
     let mut orphans = Vec::new();
     for name in names.iter().filter(|name| name.starts_with(PREFIX)) {
-        let id = name.strip_suffix(HISTORY).unwrap_or(name);
+        let id = name.strip_suffix(topology::HISTORY).unwrap_or(name);
         if engine.target(id).is_some() || orphans.iter().any(|orphan| orphan == id) {
             continue;
         }

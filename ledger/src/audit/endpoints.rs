@@ -46,8 +46,16 @@ pub(crate) struct Endpoint {
     pub(super) error: i64,
 }
 
-/// Up to where endpoints' consumers are done.
-pub(super) type Floors = BTreeMap<String, i64>;
+/// Up to where an endpoint's consumers are done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Floor {
+    live: i64,
+    /// None where it has no consumer for history.
+    history: Option<i64>,
+}
+
+/// The floors of all endpoints.
+pub(super) type Floors = BTreeMap<String, Floor>;
 
 /// Whether the ledger has applied what all endpoints wish.
 pub(super) async fn applied(inner: &Inner) -> Result<bool, Error> {
@@ -62,14 +70,22 @@ pub(super) async fn applied(inner: &Inner) -> Result<bool, Error> {
 pub(super) async fn floors(inner: &Inner) -> Result<Floors, Error> {
     let rows = sqlx::query("select id from endpoints where deleted_at is null").fetch_all(&inner.deps.db.pool).await?;
     let ids = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
-    let asked =
-        stream::iter(ids).map(async |id| match topology::consumer_info(&inner.deps.broker, GW_EVENT, &id).await {
-            Ok(info) => Ok((id, i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX))),
-            Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => Ok((id, 0)),
-            Err(error) => Err(Error::from(error)),
-        });
-    let answers: Vec<Result<(String, i64), Error>> = asked.buffer_unordered(AT_ONCE).collect().await;
+    let asked = stream::iter(ids).map(async |id| {
+        let live = floor(inner, &id).await?.unwrap_or_default();
+        let history = floor(inner, &topology::history_of(&id)).await?;
+        Ok((id, Floor { live, history }))
+    });
+    let answers: Vec<Result<(String, Floor), Error>> = asked.buffer_unordered(AT_ONCE).collect().await;
     answers.into_iter().collect()
+}
+
+/// Up to where a consumer of events is done, if there is one.
+async fn floor(inner: &Inner, consumer: &str) -> Result<Option<i64>, Error> {
+    match topology::consumer_info(&inner.deps.broker, GW_EVENT, consumer).await {
+        Ok(info) => Ok(Some(i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX))),
+        Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Rows by endpoint and state, and those that no version admits.
@@ -98,7 +114,7 @@ async fn one(
     moment: &Moment<'_>,
     counts: &Counts,
     wishes: Option<&Wishes>,
-    floor: i64,
+    floor: Floor,
     id: String,
 ) -> Result<Endpoint, Error> {
     let rows = |state: &str| counts.rows.get(&(id.clone(), state.to_owned())).copied().unwrap_or_default();
@@ -191,12 +207,18 @@ async fn left(moment: &Moment<'_>, endpoint: &str) -> Result<i64, Error> {
     Ok(position::only(&row.fetch_one(&moment.inner.deps.db.pool).await?)?)
 }
 
-/// Pushes that wait although the consumer has acknowledged their events.
-async fn lost(moment: &Moment<'_>, endpoint: &str, floor: i64) -> Result<i64, Error> {
+/// Pushes that wait although the consumer of their lane has acknowledged their events.
+async fn lost(moment: &Moment<'_>, endpoint: &str, floor: Floor) -> Result<i64, Error> {
     let row = sqlx::query(
-        "select count(*) from pushes where endpoint_id = $1 and state in ('pending', 'held') and sequence <= $2",
+        "select count(*) from pushes p left join events e on e.sequence = p.sequence and e.event_id = p.event_id
+         where p.endpoint_id = $1 and p.state in ('pending', 'held')
+             and ((e.history = 0 and p.sequence <= $2) or (e.history = 1 and p.sequence <= $3)
+                 or (e.history is null and p.sequence <= $4))",
     );
-    let row = row.bind(endpoint.to_owned()).bind(floor);
+    let Floor { live, history } = floor;
+    // Whose event's row is gone may be of either lane.
+    let either = history.map_or(live, |history| history.min(live));
+    let row = row.bind(endpoint.to_owned()).bind(live).bind(history.unwrap_or_default()).bind(either);
     Ok(position::only(&row.fetch_one(&moment.inner.deps.db.pool).await?)?)
 }
 

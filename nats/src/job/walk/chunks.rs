@@ -75,10 +75,14 @@ impl Chunks {
             }
             // Nothing is left, or a replica does not have it yet: only the leader knows.
             let state = topology::stream_info(&self.broker, self.source.stream).await?.state;
-            if state.first_sequence <= self.next && state.messages > 0 {
+            if state.messages > 0 && state.first_sequence > self.next {
+                self.next = state.first_sequence;
+                continue;
+            }
+            if read::holds(&self.broker, self.source.stream, self.next..=self.to).await? {
                 return Err(Error::reading(self.source.stream, "a replica lags"));
             }
-            self.next = if state.messages == 0 { self.to + 1 } else { state.first_sequence };
+            self.next = self.to + 1;
         }
         Ok(Vec::new())
     }
