@@ -51,6 +51,18 @@ pub enum StartAt {
     Time(i64),
 }
 
+/// What the database has of an endpoint. Only a row that says so makes it a deleted one: a database that never heard of
+/// it may be the wrong one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its row.
+    Live,
+    /// The row of one that was deleted.
+    Deleted,
+    /// Nothing.
+    Never,
+}
+
 /// All endpoints by id, those that are paused or disabled among them; deleted ones are gone.
 pub type Directory = Arc<HashMap<String, Arc<Live>>>;
 

@@ -14,7 +14,7 @@ use store::Write;
 use tracing::info;
 
 use super::{
-    Endpoints, StartAt,
+    Endpoints, Known, StartAt,
     fields::{New, Rotation, Wishes},
     page::{Cursor, Wanted},
     row::{Previous, Row},
@@ -214,9 +214,13 @@ impl Records {
 }
 
 impl Endpoints {
-    /// Whether there is an endpoint of this id, as the database has it now.
-    pub async fn exists(&self, id: &str) -> Result<bool, Error> {
-        rows::get(&self.db.pool, id).await.map(|row| row.is_some())
+    /// What the database has of this id now.
+    pub async fn known(&self, id: &str) -> Result<Known, Error> {
+        Ok(match rows::is_deleted(&self.db.pool, id).await? {
+            Some(false) => Known::Live,
+            Some(true) => Known::Deleted,
+            None => Known::Never,
+        })
     }
 
     /// Disables an endpoint for a reason that its owner sees. Tells whether it was not disabled before.

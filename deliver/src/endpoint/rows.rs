@@ -148,6 +148,14 @@ pub(crate) async fn get(db: &AnyPool, id: &str) -> Result<Option<Row>, Error> {
     query.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
+/// Whether the endpoint with this id is deleted; none where there is no row of it.
+pub(crate) async fn is_deleted(db: &AnyPool, id: &str) -> Result<Option<bool>, Error> {
+    let query = sqlx::query_scalar::<_, i64>(
+        "select cast(case when deleted_at is null then 0 else 1 end as bigint) from endpoints where id = $1",
+    );
+    Ok(query.bind(id).fetch_optional(db).await?.map(|deleted| deleted == 1))
+}
+
 /// The next endpoints, the oldest first; one more than the page holds, where there is one.
 pub(crate) async fn page(db: &AnyPool, wanted: &Wanted) -> Result<Vec<Row>, Error> {
     let after = wanted.after.as_ref();

@@ -30,6 +30,8 @@ pub(crate) struct Keeper {
 struct Known {
     live: Arc<Live>,
     grace: Option<i64>,
+    /// Its row is gone, and nobody deleted it.
+    vanished: bool,
 }
 
 impl Keeper {
@@ -84,10 +86,10 @@ impl Keeper {
         self.endpoints.directory.send_replace(Directory::new(directory));
     }
 
-    /// Reads the rows that changed, and forgets those that are gone.
+    /// Reads the rows that changed, and forgets those that are deleted.
     async fn read(&mut self) -> Result<(), Error> {
         let versions: HashMap<String, i64> = rows::versions(&self.endpoints.db.pool).await?.into_iter().collect();
-        self.known.retain(|id, _| versions.contains_key(id));
+        self.forget(&versions).await?;
         let is_known =
             |id: &String, version: i64| self.known.get(id).is_some_and(|known| known.live.version == version);
         let changed: Vec<String> =
@@ -113,6 +115,26 @@ impl Keeper {
         Ok(())
     }
 
+    /// Forgets whose row says that they are deleted. Whose row is not there at all stays: what was set up for it is not
+    /// to end because the database lost it, or is another one.
+    async fn forget(&mut self, versions: &HashMap<String, i64>) -> Result<(), Error> {
+        let missing: Vec<String> = self.known.keys().filter(|id| !versions.contains_key(*id)).cloned().collect();
+        for id in missing {
+            if self.endpoints.known(&id).await? == super::Known::Deleted {
+                self.known.remove(&id);
+                continue;
+            }
+            if let Some(known) = self.known.get_mut(&id).filter(|known| !known.vanished) {
+                known.vanished = true;
+                error!(
+                    endpoint = id,
+                    "endpoint.vanished: its row is gone, and it was not deleted; it stays as it was known"
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn learn(&mut self, row: &Row) {
         let now = self.endpoints.clock.now();
         let live = row.live(&self.sealer, now).unwrap_or_else(|broken| {
@@ -120,7 +142,8 @@ impl Keeper {
             warn!(org = row.endpoint.org_id, endpoint = row.endpoint.id, "endpoint.sealed: {advice}");
             row.sealed()
         });
-        self.known.insert(row.endpoint.id.clone(), Known { live: Arc::new(live), grace: row.grace(now) });
+        let known = Known { live: Arc::new(live), grace: row.grace(now), vanished: false };
+        self.known.insert(row.endpoint.id.clone(), known);
     }
 
     /// Takes away the secrets whose grace has ended. Tells whether there were any.
@@ -130,7 +153,7 @@ impl Keeper {
         for known in self.known.values_mut().filter(|known| known.grace.is_some_and(|until| until <= now)) {
             let mut live = (*known.live).clone();
             live.secrets.truncate(1);
-            *known = Known { live: Arc::new(live), grace: None };
+            (known.live, known.grace) = (Arc::new(live), None);
             ended = true;
         }
         ended

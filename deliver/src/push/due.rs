@@ -33,12 +33,13 @@ use super::{
     target::Target,
     turn::{Go, Lane, Turn},
 };
+use crate::endpoint::Known;
 
 /// Timers held at once, in all.
 const SLOTS: usize = 8_192;
 /// Timers of one endpoint that wait for its room, for each that is under way.
 const WAITING: usize = 4;
-/// How often a timer of a paused endpoint comes again, milliseconds.
+/// How often a timer of an endpoint that is paused, or unknown, comes again, milliseconds.
 const PAUSED: i64 = 60_000;
 /// How often what is done is removed.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -91,9 +92,14 @@ impl Engine {
         let refusals = message.header(header::REFUSALS).and_then(|count| count.parse().ok()).unwrap_or_default();
         let tries = Tries { attempt: retry.attempt.saturating_sub(1), refusals };
         let Some(target) = self.target(&retry.endpoint_id) else {
-            return match self.endpoints.exists(&retry.endpoint_id).await {
-                Ok(false) => verdict(self.end_retry(&retry, End::Dropped).await),
-                Ok(true) => Verdict::Retry { after: UNKNOWN },
+            return match self.endpoints.known(&retry.endpoint_id).await {
+                Ok(Known::Deleted) => verdict(self.end_retry(&retry, End::Dropped).await),
+                Ok(Known::Live) => Verdict::Retry { after: UNKNOWN },
+                // Another gateway's, or this one's database is the wrong one: nothing of it ends here.
+                Ok(Known::Never) => {
+                    let later = self.deps.clock.now() + jitter(PAUSED, &self.deps.random);
+                    verdict(self.set_again(&retry, tries, later).await)
+                }
                 Err(error) => {
                     warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.unknown_endpoint");
                     Verdict::Retry { after: UNKNOWN }
