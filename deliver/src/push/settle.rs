@@ -62,7 +62,9 @@ impl Engine {
                 _ => breaker.failed(go.probe, now, random),
             });
         }
-        match decide::next(endpoint, *tries, &made.ending, push.holds, now, random) {
+        let next = decide::next(endpoint, *tries, &made.ending, push.holds, now, random);
+        let delivered = next == Next::Delivered;
+        match next {
             Next::Delivered => self.step(push, *tries, &made, PushOutcome::Delivered, |_| {}).await?,
             Next::Again(at) if push.holds => {
                 self.step(push, *tries, &made, PushOutcome::Held, |attempt| attempt.next_at = Some(at)).await?;
@@ -76,8 +78,9 @@ impl Engine {
                 self.die(push, *tries, &made, reason).await?;
             }
         }
-        // A crash may have left a timer of a push that has ended now.
-        if tries.attempt > 1 || push.event.delivered > 1 {
+        // A crash may have left a timer of a push that has ended now. What was asked for and came through has ended the
+        // event's own push as well.
+        if tries.attempt > 1 || push.event.delivered > 1 || (delivered && push.about.is_wanted()) {
             self.forget_timer(push.about).await;
         }
         Ok(After::Ended)
