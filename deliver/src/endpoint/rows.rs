@@ -95,15 +95,22 @@ pub(crate) async fn update(db: &mut AnyConnection, row: &Row, now: i64) -> Resul
     updated.as_ref().map(read).transpose()
 }
 
-/// Disables an endpoint for a reason; none where there is none to disable.
-pub(crate) async fn disable(db: &mut AnyConnection, id: &str, reason: &str, now: i64) -> Result<Option<Row>, Error> {
+/// Disables an endpoint for a reason, if it still has this version; none where there is none to disable.
+pub(crate) async fn disable(
+    db: &mut AnyConnection,
+    id: &str,
+    version: i64,
+    reason: &str,
+    now: i64,
+) -> Result<Option<Row>, Error> {
     let row = sqlx::query(
         "update endpoints set status = 'disabled', status_reason = $1, version = version + 1, updated_at = $2
-         where id = $3 and deleted_at is null and status <> 'disabled' returning *",
+         where id = $3 and version = $4 and deleted_at is null and status <> 'disabled' returning *",
     )
     .bind(reason)
     .bind(now)
     .bind(id)
+    .bind(version)
     .fetch_optional(db)
     .await?;
     row.as_ref().map(read).transpose()
