@@ -145,15 +145,24 @@ impl Engine {
     async fn push_again(&self, target: &Target, go: &Go, retry: &Retry, mut tries: Tries) -> Result<(), Stopped> {
         let mut about = About::of_timer(retry);
         let Some(event) = self.event_of(retry).await? else {
+            self.unprobe(target, go);
             self.recall(&mut about).await;
             return self.end(&about, PushOutcome::Expired, "expired").await;
         };
         about.learn(&event);
         if !about.is_wanted() && !endpoint::admits(&go.rules.live.endpoint.events, &about.kind) {
+            self.unprobe(target, go);
             return self.end(&about, PushOutcome::Dropped, "filter-changed").await;
         }
         let push = Push { target, about: &about, event: &event, source: Source::of_timer(retry), holds: false };
         self.push(&push, go, &mut tries).await.map(drop)
+    }
+
+    /// Gives back the right to probe, which was not used.
+    fn unprobe(&self, target: &Target, go: &Go) {
+        if go.probe {
+            target.count(|breaker| breaker.unprobed(self.deps.clock.now()));
+        }
     }
 
     /// Sets the timer again: no attempt was made, and none is recorded.
