@@ -39,6 +39,8 @@ pub struct Live {
     pub secrets: Vec<Secret>,
     /// Where its consumer begins when it is made.
     pub start: StartAt,
+    /// Where the one of history begins: at the start, or when history was asked for later.
+    pub history_start: StartAt,
 }
 
 /// Where an endpoint begins to read.

@@ -155,6 +155,16 @@ pub(crate) async fn get(db: &AnyPool, id: &str) -> Result<Option<Row>, Error> {
     query.fetch_optional(db).await?.as_ref().map(read).transpose()
 }
 
+/// When an endpoint asked for history, where it did not from its beginning.
+pub(crate) async fn history_from(db: &AnyPool, id: &str) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar(
+        "select min(from_at) from endpoint_versions
+         where endpoint_id = $1 and version > (select max(version) from endpoint_versions
+                                               where endpoint_id = $1 and history = 0)",
+    );
+    Ok(query.bind(id).fetch_one(db).await?)
+}
+
 /// Whether the endpoint with this id is deleted; none where there is no row of it.
 pub(crate) async fn is_deleted(db: &AnyPool, id: &str) -> Result<Option<bool>, Error> {
     let query = sqlx::query_scalar::<_, i64>(

@@ -5,10 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use schemas::{cause::Chain, seal::Sealer};
+use sqlx::AnyPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{Directory, Endpoints, Live, row::Row, rows, shown::advice};
+use super::{Directory, Endpoints, Live, StartAt, row::Row, rows, shown::advice};
 use crate::error::Error;
 
 const POLL: Duration = Duration::from_secs(1);
@@ -95,12 +96,11 @@ impl Keeper {
         let changed: Vec<String> =
             versions.into_iter().filter(|(id, version)| !is_known(id, *version)).map(|(id, _)| id).collect();
         let pool = self.endpoints.db.pool.clone();
-        let mut read =
-            stream::iter(changed).map(|id| async { (rows::get(&pool, &id).await, id) }).buffer_unordered(READS);
-        let mut found = Vec::new();
+        let mut read = stream::iter(changed).map(|id| async { (found(&pool, &id).await, id) }).buffer_unordered(READS);
+        let mut all = Vec::new();
         while let Some((row, id)) = read.next().await {
             match row {
-                Ok(Some(row)) => found.push(row),
+                Ok(Some(one)) => all.push(one),
                 Ok(None) => {}
                 // One bad row is not the others' matter.
                 Err(Error::Store(failed @ store::Error::Impossible { .. })) => {
@@ -109,8 +109,8 @@ impl Keeper {
                 Err(error) => return Err(error),
             }
         }
-        for row in found {
-            self.learn(&row);
+        for (row, history_from) in all {
+            self.learn(&row, history_from);
         }
         Ok(())
     }
@@ -135,13 +135,14 @@ impl Keeper {
         Ok(())
     }
 
-    fn learn(&mut self, row: &Row) {
+    fn learn(&mut self, row: &Row, history_from: Option<i64>) {
         let now = self.endpoints.clock.now();
-        let live = row.live(&self.sealer, now).unwrap_or_else(|broken| {
+        let mut live = row.live(&self.sealer, now).unwrap_or_else(|broken| {
             let advice = advice(&broken);
             warn!(org = row.endpoint.org_id, endpoint = row.endpoint.id, "endpoint.sealed: {advice}");
             row.sealed()
         });
+        live.history_start = history_from.map_or(row.start, StartAt::Time);
         let known = Known { live: Arc::new(live), grace: row.grace(now), vanished: false };
         self.known.insert(row.endpoint.id.clone(), known);
     }
@@ -158,4 +159,14 @@ impl Keeper {
         }
         ended
     }
+}
+
+/// A row, and when it asked for history where that was later.
+async fn found(db: &AnyPool, id: &str) -> Result<Option<(Row, Option<i64>)>, Error> {
+    let Some(row) = rows::get(db, id).await? else { return Ok(None) };
+    let from = match row.endpoint.history && row.version > 1 {
+        true => rows::history_from(db, id).await?,
+        false => None,
+    };
+    Ok(Some((row, from)))
 }
