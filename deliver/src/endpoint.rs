@@ -40,6 +40,8 @@ pub struct Live {
     pub secrets: Vec<Secret>,
     /// Where its consumer begins when it is made.
     pub start: StartAt,
+    /// Where the one of history begins: at the start, or when history was asked for later.
+    pub history_start: StartAt,
 }
 
 /// Where an endpoint begins to read.
@@ -50,6 +52,18 @@ pub enum StartAt {
     Sequence(u64),
     /// With what was stored at or after this time, milliseconds since the epoch.
     Time(i64),
+}
+
+/// What the database has of an endpoint. Only a row that says so makes it a deleted one: a database that never heard of
+/// it may be the wrong one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Its row.
+    Live,
+    /// The row of one that was deleted.
+    Deleted,
+    /// Nothing.
+    Never,
 }
 
 /// All endpoints by id, those that are paused or disabled among them; deleted ones are gone.

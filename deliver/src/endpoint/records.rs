@@ -4,7 +4,7 @@
 use schemas::{
     ambient::Random,
     caller::Caller,
-    endpoint::Endpoint,
+    endpoint::{Endpoint, EndpointStatus},
     fields::{Fault, Faults},
     seal::Sealer,
     secret::Secret,
@@ -14,7 +14,7 @@ use store::Write;
 use tracing::info;
 
 use super::{
-    Endpoints, StartAt,
+    Endpoints, Known, StartAt,
     fields::{New, Rotation, Wishes},
     page::{Cursor, Wanted},
     row::{Previous, Row},
@@ -214,15 +214,23 @@ impl Records {
 }
 
 impl Endpoints {
-    /// Whether there is an endpoint of this id, as the database has it now.
-    pub async fn exists(&self, id: &str) -> Result<bool, Error> {
-        rows::get(&self.db.pool, id).await.map(|row| row.is_some())
+    /// What the database has of this id now.
+    pub async fn known(&self, id: &str) -> Result<Known, Error> {
+        Ok(match rows::is_deleted(&self.db.pool, id).await? {
+            Some(false) => Known::Live,
+            Some(true) => Known::Deleted,
+            None => Known::Never,
+        })
     }
 
-    /// Disables an endpoint for a reason that its owner sees. Tells whether it was not disabled before.
-    pub async fn disable(&self, id: &str, reason: &str) -> Result<bool, Error> {
+    /// Disables an endpoint of this version for a reason that its owner sees. Tells whether it is disabled now.
+    pub async fn disable(&self, id: &str, version: i64, reason: &str) -> Result<bool, Error> {
         let mut write = self.db.begin().await?;
-        let Some(row) = rows::disable(&mut write, id, reason, self.clock.now()).await? else { return Ok(false) };
+        let Some(row) = rows::disable(&mut write, id, version, reason, self.clock.now()).await? else {
+            drop(write);
+            let row = rows::get(&self.db.pool, id).await?;
+            return Ok(row.is_some_and(|row| row.endpoint.status == EndpointStatus::Disabled));
+        };
         write.commit().await?;
         self.poke.notify_one();
         info!(org = row.endpoint.org_id, endpoint = id, reason, "endpoint.disabled");

@@ -84,7 +84,7 @@ impl Row {
         let previous = self.previous.as_ref().filter(|previous| previous.until > now);
         secrets.extend(previous.and_then(|previous| sealer.0.open(&self.endpoint.id, SECRET, &previous.secret).ok()));
         let endpoint = Endpoint { headers: self.headers(sealer)?, ..self.endpoint.clone() };
-        Ok(Live { endpoint, version: self.version, secrets, start: self.start })
+        Ok(Live { endpoint, version: self.version, secrets, start: self.start, history_start: self.start })
     }
 
     /// The same for one whose secrets cannot be opened: it waits.
@@ -94,6 +94,6 @@ impl Row {
             other => other,
         };
         let endpoint = Endpoint { status, ..self.endpoint.clone() };
-        Live { endpoint, version: self.version, secrets: Vec::new(), start: self.start }
+        Live { endpoint, version: self.version, secrets: Vec::new(), start: self.start, history_start: self.start }
     }
 }

@@ -95,15 +95,22 @@ pub(crate) async fn update(db: &mut AnyConnection, row: &Row, now: i64) -> Resul
     updated.as_ref().map(read).transpose()
 }
 
-/// Disables an endpoint for a reason; none where there is none to disable.
-pub(crate) async fn disable(db: &mut AnyConnection, id: &str, reason: &str, now: i64) -> Result<Option<Row>, Error> {
+/// Disables an endpoint for a reason, if it still has this version; none where there is none to disable.
+pub(crate) async fn disable(
+    db: &mut AnyConnection,
+    id: &str,
+    version: i64,
+    reason: &str,
+    now: i64,
+) -> Result<Option<Row>, Error> {
     let row = sqlx::query(
         "update endpoints set status = 'disabled', status_reason = $1, version = version + 1, updated_at = $2
-         where id = $3 and deleted_at is null and status <> 'disabled' returning *",
+         where id = $3 and version = $4 and deleted_at is null and status <> 'disabled' returning *",
     )
     .bind(reason)
     .bind(now)
     .bind(id)
+    .bind(version)
     .fetch_optional(db)
     .await?;
     row.as_ref().map(read).transpose()
@@ -146,6 +153,24 @@ pub(crate) async fn insert_version(
 pub(crate) async fn get(db: &AnyPool, id: &str) -> Result<Option<Row>, Error> {
     let query = sqlx::query("select * from endpoints where id = $1 and deleted_at is null").bind(id);
     query.fetch_optional(db).await?.as_ref().map(read).transpose()
+}
+
+/// When an endpoint asked for history, where it did not from its beginning.
+pub(crate) async fn history_from(db: &AnyPool, id: &str) -> Result<Option<i64>, Error> {
+    let query = sqlx::query_scalar(
+        "select min(from_at) from endpoint_versions
+         where endpoint_id = $1 and version > (select max(version) from endpoint_versions
+                                               where endpoint_id = $1 and history = 0)",
+    );
+    Ok(query.bind(id).fetch_one(db).await?)
+}
+
+/// Whether the endpoint with this id is deleted; none where there is no row of it.
+pub(crate) async fn is_deleted(db: &AnyPool, id: &str) -> Result<Option<bool>, Error> {
+    let query = sqlx::query_scalar::<_, i64>(
+        "select cast(case when deleted_at is null then 0 else 1 end as bigint) from endpoints where id = $1",
+    );
+    Ok(query.bind(id).fetch_optional(db).await?.map(|deleted| deleted == 1))
 }
 
 /// The next endpoints, the oldest first; one more than the page holds, where there is one.

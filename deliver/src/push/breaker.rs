@@ -56,6 +56,14 @@ impl Breaker {
         }
     }
 
+    /// After a probe that made no request: another may be claimed at once, for a claim is made for each opening's time.
+    pub(super) fn unprobed(self, now: i64) -> Self {
+        match self {
+            Self::Open { openings, until } => Self::Open { openings, until: now.max(until + 1) },
+            closed @ Self::Closed { .. } => closed,
+        }
+    }
+
     fn opened(openings: u32, now: i64, random: &Random) -> Self {
         let (first, longest) = PAUSE;
         let pause = first.saturating_mul(1 << (openings - 1).min(16)).min(longest);
@@ -111,6 +119,14 @@ mod tests {
         let open = Breaker::opened(3, 0, &flat);
         assert_eq!(open.failed(false, 9, &flat), open, "what was under way changes nothing");
         assert!(matches!(open.failed(true, 9, &flat), Breaker::Open { openings: 4, .. }));
+    }
+
+    #[test]
+    fn a_probe_without_a_request_leaves_room_for_another() {
+        let open = Breaker::Open { openings: 3, until: 1_000 };
+        assert_eq!(open.unprobed(1_500), Breaker::Open { openings: 3, until: 1_500 });
+        assert_eq!(open.unprobed(1_000), Breaker::Open { openings: 3, until: 1_001 });
+        assert_eq!(Breaker::default().unprobed(5), Breaker::default());
     }
 
     #[test]

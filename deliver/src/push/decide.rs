@@ -101,9 +101,17 @@ impl Tries {
 
 /// Decides. `holds`: the push keeps its place in the order, and is tried until it succeeds.
 pub(super) fn next(endpoint: &Endpoint, tries: Tries, ending: &Ending, holds: bool, now: i64, random: &Random) -> Next {
+    match (after(endpoint, tries, ending.kind(), holds, now, random), ending) {
+        (Next::Again(scheduled), Ending::Answered { retry_at: Some(at), .. }) => Next::Again(scheduled.max(*at)),
+        (next, _) => next,
+    }
+}
+
+/// The same for a kind of ending, whatever the receiver wishes.
+pub(super) fn after(endpoint: &Endpoint, tries: Tries, kind: Kind, holds: bool, now: i64, random: &Random) -> Next {
     let schedule = &endpoint.retry_schedule;
     let pause = |index: u32| schedule.get(index as usize).copied();
-    let (pause, reason) = match ending.kind() {
+    let (pause, reason) = match kind {
         Kind::Success => return Next::Delivered,
         Kind::Gone => return Next::Dead(Reason::Gone),
         _ if holds => {
@@ -114,11 +122,7 @@ pub(super) fn next(endpoint: &Endpoint, tries: Tries, ending: &Ending, holds: bo
         Kind::Failure => (pause(tries.attempt - 1), Reason::Exhausted),
     };
     let Some(pause) = pause else { return Next::Dead(reason) };
-    let scheduled = now + jitter(i64::from(pause) * 1_000, random);
-    match ending {
-        Ending::Answered { retry_at: Some(at), .. } => Next::Again(scheduled.max(*at)),
-        _ => Next::Again(scheduled),
-    }
+    Next::Again(now + jitter(i64::from(pause) * 1_000, random))
 }
 
 /// A time within a fifth of this many milliseconds.
@@ -159,7 +163,7 @@ mod tests {
     }
 
     /// What follows the nth attempt that ended like this, each like the one before.
-    fn after(schedule: &[u32], attempt: u32, ending: &Ending, holds: bool) -> Next {
+    fn outcome(schedule: &[u32], attempt: u32, ending: &Ending, holds: bool) -> Next {
         let middle = Random::new(|| 0x80 << 120);
         let tries = (0..attempt).fold(Tries::NONE, |tries, _| tries.and(ending.kind()));
         next(&endpoint(schedule), tries, ending, holds, NOW, &middle)
@@ -175,34 +179,34 @@ mod tests {
     #[test]
     fn only_2xx_is_success_and_410_is_the_end() {
         for status in [200, 202, 204, 299] {
-            assert_eq!(after(&[5], 1, &answered(status), false), Next::Delivered);
+            assert_eq!(outcome(&[5], 1, &answered(status), false), Next::Delivered);
         }
         for status in [301, 302, 304, 402, 408, 429, 500, 503] {
-            assert_eq!(seconds(after(&[5], 1, &answered(status), false)), Some(5), "{status}");
+            assert_eq!(seconds(outcome(&[5], 1, &answered(status), false)), Some(5), "{status}");
         }
-        assert_eq!(after(&[5], 1, &answered(410), false), Next::Dead(Reason::Gone));
+        assert_eq!(outcome(&[5], 1, &answered(410), false), Next::Dead(Reason::Gone));
     }
 
     #[test]
     fn failures_follow_the_schedule_to_its_end() {
         let schedule = [5, 30, 120, 900];
         for failure in [answered(500), Ending::Failed(Failure::Timeout)] {
-            let pauses: Vec<_> = (1..=4).map(|attempt| seconds(after(&schedule, attempt, &failure, false))).collect();
+            let pauses: Vec<_> = (1..=4).map(|attempt| seconds(outcome(&schedule, attempt, &failure, false))).collect();
             assert_eq!(pauses, [Some(5), Some(30), Some(120), Some(900)]);
-            assert_eq!(after(&schedule, 5, &failure, false), Next::Dead(Reason::Exhausted));
+            assert_eq!(outcome(&schedule, 5, &failure, false), Next::Dead(Reason::Exhausted));
         }
-        assert_eq!(after(&[], 1, &answered(500), false), Next::Dead(Reason::Exhausted));
+        assert_eq!(outcome(&[], 1, &answered(500), false), Next::Dead(Reason::Exhausted));
     }
 
     #[test]
     fn what_is_refused_for_good_is_tried_three_times_more() {
         let schedule = [5, 30, 120, 900];
         for refusal in [answered(404), Ending::Failed(Failure::Blocked)] {
-            let pauses: Vec<_> = (1..=3).map(|attempt| seconds(after(&schedule, attempt, &refusal, false))).collect();
+            let pauses: Vec<_> = (1..=3).map(|attempt| seconds(outcome(&schedule, attempt, &refusal, false))).collect();
             assert_eq!(pauses, [Some(5), Some(30), Some(120)]);
-            assert_eq!(after(&schedule, 4, &refusal, false), Next::Dead(Reason::Permanent));
+            assert_eq!(outcome(&schedule, 4, &refusal, false), Next::Dead(Reason::Permanent));
         }
-        assert_eq!(after(&[5], 2, &answered(400), false), Next::Dead(Reason::Permanent));
+        assert_eq!(outcome(&[5], 2, &answered(400), false), Next::Dead(Reason::Permanent));
     }
 
     #[test]
@@ -215,18 +219,18 @@ mod tests {
 
     #[test]
     fn what_keeps_its_place_is_tried_at_the_last_pause_for_ever() {
-        assert_eq!(seconds(after(&[5, 30], 2, &answered(500), true)), Some(30));
-        assert_eq!(seconds(after(&[5, 30], 99, &answered(404), true)), Some(30));
-        assert_eq!(seconds(after(&[], 1, &answered(500), true)), Some(60));
-        assert_eq!(after(&[5], 9, &answered(410), true), Next::Dead(Reason::Gone));
+        assert_eq!(seconds(outcome(&[5, 30], 2, &answered(500), true)), Some(30));
+        assert_eq!(seconds(outcome(&[5, 30], 99, &answered(404), true)), Some(30));
+        assert_eq!(seconds(outcome(&[], 1, &answered(500), true)), Some(60));
+        assert_eq!(outcome(&[5], 9, &answered(410), true), Next::Dead(Reason::Gone));
     }
 
     #[test]
     fn the_receiver_may_put_it_off_and_never_hasten_it() {
         let later = Ending::Answered { status: 429, retry_at: Some(NOW + 60_000) };
-        assert_eq!(after(&[5], 1, &later, false), Next::Again(NOW + 60_000));
+        assert_eq!(outcome(&[5], 1, &later, false), Next::Again(NOW + 60_000));
         let sooner = Ending::Answered { status: 503, retry_at: Some(NOW + 1_000) };
-        assert_eq!(seconds(after(&[5], 1, &sooner, false)), Some(5));
+        assert_eq!(seconds(outcome(&[5], 1, &sooner, false)), Some(5));
     }
 
     #[test]

@@ -30,15 +30,18 @@ use super::{
     decide::{Tries, jitter},
     record::Stopped,
     settle::Push,
-    target::Target,
+    target::{Rules, Target},
     turn::{Go, Lane, Turn},
 };
+use crate::endpoint::Known;
 
 /// Timers held at once, in all.
 const SLOTS: usize = 8_192;
-/// Timers of one endpoint that wait for its room, for each that is under way.
-const WAITING: usize = 4;
-/// How often a timer of a paused endpoint comes again, milliseconds.
+/// Above so many of them a timer waits only where there is room for it now.
+const CROWDED: usize = SLOTS / 2;
+/// Timers of one endpoint that wait for its room, for each that may be under way; and how many at most.
+const WAITING: (usize, usize) = (4, 64);
+/// How often a timer of an endpoint that is paused, or unknown, comes again, milliseconds.
 const PAUSED: i64 = 60_000;
 /// How often what is done is removed.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -57,11 +60,15 @@ pub(super) async fn run(engine: Arc<Engine>) {
         recreate: engine.deps.recreate_consumers,
     };
     let stop = engine.stop.clone();
-    let handler = Arc::new(Due(engine));
-    tokio::join!(consume::run(consumer, handler.clone(), stop), handler.0.sweep());
+    let handler = Arc::new(Due { engine, held: AtomicUsize::new(0) });
+    tokio::join!(consume::run(consumer, handler.clone(), stop), handler.engine.sweep());
 }
 
-struct Due(Arc<Engine>);
+struct Due {
+    engine: Arc<Engine>,
+    /// Timers held now, in all.
+    held: AtomicUsize,
+}
 
 impl Handler for Due {
     /// Each by itself.
@@ -70,20 +77,22 @@ impl Handler for Due {
     }
 
     fn ready(&self) -> bool {
-        self.0.known.load(Ordering::Relaxed)
+        self.engine.known.load(Ordering::Relaxed)
     }
 
     async fn handle(&self, messages: Arc<[Message]>, _attempt: u32) -> Vec<Verdict> {
         let mut verdicts = Vec::with_capacity(messages.len());
+        let _held = Place::of(&self.held, usize::MAX);
+        let crowded = self.held.load(Ordering::Relaxed) > CROWDED;
         for message in messages.iter() {
-            verdicts.push(Box::pin(self.0.due(message)).await);
+            verdicts.push(Box::pin(self.engine.due(message, crowded)).await);
         }
         verdicts
     }
 }
 
 impl Engine {
-    async fn due(&self, message: &Message) -> Verdict {
+    async fn due(&self, message: &Message, crowded: bool) -> Verdict {
         let retry = match serde_json::from_slice::<Retry>(&message.payload) {
             Ok(retry) => retry,
             Err(error) => return Verdict::Dead { reason: "unreadable", detail: error.to_string() },
@@ -91,19 +100,24 @@ impl Engine {
         let refusals = message.header(header::REFUSALS).and_then(|count| count.parse().ok()).unwrap_or_default();
         let tries = Tries { attempt: retry.attempt.saturating_sub(1), refusals };
         let Some(target) = self.target(&retry.endpoint_id) else {
-            return match self.endpoints.exists(&retry.endpoint_id).await {
-                Ok(false) => verdict(self.end_retry(&retry, End::Dropped).await),
-                Ok(true) => Verdict::Retry { after: UNKNOWN },
+            return match self.endpoints.known(&retry.endpoint_id).await {
+                Ok(Known::Deleted) => verdict(self.end_retry(&retry, End::Dropped).await),
+                Ok(Known::Live) => Verdict::Retry { after: UNKNOWN },
+                // Another gateway's, or this one's database is the wrong one: nothing of it ends here.
+                Ok(Known::Never) => {
+                    let later = self.deps.clock.now() + jitter(PAUSED, &self.deps.random);
+                    verdict(self.set_again(&retry, tries, later).await)
+                }
                 Err(error) => {
                     warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.unknown_endpoint");
                     Verdict::Retry { after: UNKNOWN }
                 }
             };
         };
-        verdict(self.due_for(&target, &retry, tries).await)
+        verdict(self.due_for(&target, &retry, tries, crowded).await)
     }
 
-    async fn due_for(&self, target: &Target, retry: &Retry, tries: Tries) -> Result<(), Stopped> {
+    async fn due_for(&self, target: &Target, retry: &Retry, tries: Tries, crowded: bool) -> Result<(), Stopped> {
         let now = self.deps.clock.now();
         let Some(rules) = target.rules() else { return self.end_retry(retry, End::Dropped).await };
         match rules.live.endpoint.status {
@@ -113,11 +127,13 @@ impl Engine {
             }
             EndpointStatus::Active => {}
         }
-        let Some(_waiting) = Waiting::of(&target.waiting, usize::from(rules.room()) * WAITING) else {
+        let Some(waiting) = Place::of(&target.waiting, most(&rules, crowded)) else {
             return self.set_again(retry, tries, target.book(&rules, now)).await;
         };
         let lane = if retry.replay.is_some() { Lane::Replay } else { Lane::Timer };
-        match self.turn(target, lane).await {
+        let turn = self.turn(target, lane).await;
+        drop(waiting);
+        match turn {
             Turn::Go(go) => self.push_again(target, &go, retry, tries).await,
             Turn::Later(at) => self.set_again(retry, tries, at).await,
             Turn::NotNow if self.stop.is_cancelled() => Err(Stopped),
@@ -129,15 +145,24 @@ impl Engine {
     async fn push_again(&self, target: &Target, go: &Go, retry: &Retry, mut tries: Tries) -> Result<(), Stopped> {
         let mut about = About::of_timer(retry);
         let Some(event) = self.event_of(retry).await? else {
+            self.unprobe(target, go);
             self.recall(&mut about).await;
             return self.end(&about, PushOutcome::Expired, "expired").await;
         };
         about.learn(&event);
         if !about.is_wanted() && !endpoint::admits(&go.rules.live.endpoint.events, &about.kind) {
+            self.unprobe(target, go);
             return self.end(&about, PushOutcome::Dropped, "filter-changed").await;
         }
         let push = Push { target, about: &about, event: &event, source: Source::of_timer(retry), holds: false };
         self.push(&push, go, &mut tries).await.map(drop)
+    }
+
+    /// Gives back the right to probe, which was not used.
+    fn unprobe(&self, target: &Target, go: &Go) {
+        if go.probe {
+            target.count(|breaker| breaker.unprobed(self.deps.clock.now()));
+        }
     }
 
     /// Sets the timer again: no attempt was made, and none is recorded.
@@ -170,17 +195,27 @@ fn verdict(done: Result<(), Stopped>) -> Verdict {
     }
 }
 
-/// A place among the timers that wait for an endpoint's room.
-struct Waiting<'a>(&'a AtomicUsize);
+/// How many timers of an endpoint may wait for its room: no more than it takes soon.
+fn most(rules: &Rules, crowded: bool) -> usize {
+    if crowded {
+        return rules.slots.available_permits();
+    }
+    let (each, all) = WAITING;
+    let rate = rules.live.endpoint.rate_per_second.and_then(|rate| usize::try_from(rate).ok()).unwrap_or(all);
+    (usize::from(rules.room()) * each).min(rate).clamp(1, all)
+}
 
-impl<'a> Waiting<'a> {
-    fn of(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let place = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
+/// A place among so many.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn of(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+        let place = Self(taken);
+        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(place)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

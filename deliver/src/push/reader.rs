@@ -224,6 +224,7 @@ fn wanted(rules: &Rules, lane: Lane, breaker: Breaker) -> Durable {
         ),
         _ => ("", endpoint::subject_filters(&endpoint.org_id, &endpoint.events, false), rules.room()),
     };
+    let begins = if lane == Lane::History { rules.live.history_start } else { rules.live.start };
     let mut metadata = BTreeMap::from([("gw-org".to_owned(), endpoint.org_id.clone())]);
     if breaker.is_open() {
         metadata.insert(breaker::METADATA.to_owned(), breaker.to_string());
@@ -237,11 +238,9 @@ fn wanted(rules: &Rules, lane: Lane, breaker: Breaker) -> Durable {
         },
         filters,
         max_ack_pending: if breaker.is_open() { 1 } else { room },
-        start: match (lane, rules.live.start) {
-            // Asked for later, history begins then.
-            (Lane::History, _) if rules.live.version > 1 => Start::New,
-            (_, StartAt::Sequence(sequence)) => Start::Sequence(sequence),
-            (_, StartAt::Time(at)) => Start::Since(at),
+        start: match begins {
+            StartAt::Sequence(sequence) => Start::Sequence(sequence),
+            StartAt::Time(at) => Start::Since(at),
         },
         metadata,
     }

@@ -1,6 +1,10 @@
 //! Follows the directory: a task for each endpoint, and an end for each that is deleted.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use nats::{durable, topology};
 use schemas::cause::Chain;
@@ -12,7 +16,7 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{Engine, closing, reader, target::Target};
-use crate::endpoint::Directory;
+use crate::endpoint::{Directory, Known};
 
 /// Begins the name of each endpoint's consumer.
 const PREFIX: &str = "ep_";
@@ -93,7 +97,7 @@ impl Tasks {
     }
 }
 
-/// Ends what a deletion left that no process lived to finish: consumers of endpoints that are no more.
+/// Ends what a deletion left that no process lived to finish: consumers of endpoints that are deleted.
 pub(super) async fn mend(engine: &Arc<Engine>) {
     let orphans = loop {
         match orphans(engine).await {
@@ -112,20 +116,29 @@ pub(super) async fn mend(engine: &Arc<Engine>) {
     }
 }
 
-/// Endpoints that have a consumer and no row. Their rows are asked for after the consumers: who has a row later than
-/// that has no consumer yet.
+/// Endpoints that have a consumer and are deleted. What the database never heard of is left alone: it may be the wrong
+/// database, or the broker another gateway's too.
 async fn orphans(engine: &Engine) -> Result<Vec<String>, String> {
     let names = durable::names(&engine.deps.broker, topology::GW_EVENT).await;
     let names = names.map_err(|error| Chain(&error).to_string())?;
-    let mut orphans = Vec::new();
-    for name in names.iter().filter(|name| name.starts_with(PREFIX)) {
-        let id = name.strip_suffix(topology::HISTORY).unwrap_or(name);
-        if engine.target(id).is_some() || orphans.iter().any(|orphan| orphan == id) {
-            continue;
+    let ids = names.iter().filter(|name| name.starts_with(PREFIX));
+    let ids: BTreeSet<&str> = ids.map(|name| name.strip_suffix(topology::HISTORY).unwrap_or(name)).collect();
+    let (mut orphans, mut strange) = (Vec::new(), Vec::new());
+    for id in ids.into_iter().filter(|id| engine.target(id).is_none()) {
+        match engine.endpoints.known(id).await.map_err(|error| Chain(&error).to_string())? {
+            Known::Live => {}
+            Known::Deleted => orphans.push(id.to_owned()),
+            Known::Never => strange.push(id),
         }
-        if !engine.endpoints.exists(id).await.map_err(|error| Chain(&error).to_string())? {
-            orphans.push(id.to_owned());
-        }
+    }
+    if let Some(endpoint) = strange.first() {
+        let count = strange.len();
+        warn!(
+            count,
+            endpoint,
+            "endpoints.strange: the broker has consumers of endpoints that the database never heard of; they \
+                       are left alone. Is it the right database?"
+        );
     }
     Ok(orphans)
 }

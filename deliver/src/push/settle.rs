@@ -62,22 +62,24 @@ impl Engine {
                 _ => breaker.failed(go.probe, now, random),
             });
         }
-        match decide::next(endpoint, *tries, &made.ending, push.holds, now, random) {
+        let mut next = decide::next(endpoint, *tries, &made.ending, push.holds, now, random);
+        if next == Next::Dead(Reason::Gone) && !self.disable(push.target, go.rules.live.version).await? {
+            // It was changed while the request was under way: gone may be what it was before.
+            next = decide::after(endpoint, *tries, Kind::Failure, push.holds, now, random);
+        }
+        let delivered = next == Next::Delivered;
+        match next {
             Next::Delivered => self.step(push, *tries, &made, PushOutcome::Delivered, |_| {}).await?,
             Next::Again(at) if push.holds => {
                 self.step(push, *tries, &made, PushOutcome::Held, |attempt| attempt.next_at = Some(at)).await?;
                 return Ok(After::Hold(at));
             }
             Next::Again(at) => return self.again(push, *tries, &made, at).await,
-            Next::Dead(reason) => {
-                if reason == Reason::Gone {
-                    self.disable(push.target).await?;
-                }
-                self.die(push, *tries, &made, reason).await?;
-            }
+            Next::Dead(reason) => self.die(push, *tries, &made, reason).await?,
         }
-        // A crash may have left a timer of a push that has ended now.
-        if tries.attempt > 1 || push.event.delivered > 1 {
+        // A crash may have left a timer of a push that has ended now. What was asked for and came through has ended the
+        // event's own push as well.
+        if tries.attempt > 1 || push.event.delivered > 1 || (delivered && push.about.is_wanted()) {
             self.forget_timer(push.about).await;
         }
         Ok(After::Ended)
@@ -137,15 +139,21 @@ impl Engine {
         .await
     }
 
-    /// The receiver said that it is gone for good.
-    async fn disable(&self, target: &Target) -> Result<(), Stopped> {
+    /// The receiver said that it is gone for good, to a request of this version of the endpoint. Tells whether the
+    /// endpoint is disabled now: one that was changed meanwhile is not.
+    async fn disable(&self, target: &Target, version: i64) -> Result<bool, Stopped> {
         target.gone.store(true, Ordering::Relaxed);
-        while let Err(error) = self.endpoints.disable(&target.id, Reason::Gone.as_str()).await {
-            warn!(error = %Chain(&error), endpoint = target.id, "endpoint.not_disabled");
+        loop {
+            match self.endpoints.disable(&target.id, version, Reason::Gone.as_str()).await {
+                Ok(disabled) => {
+                    target.gone.store(disabled, Ordering::Relaxed);
+                    return Ok(disabled);
+                }
+                Err(error) => warn!(error = %Chain(&error), endpoint = target.id, "endpoint.not_disabled"),
+            }
             let pause = tokio::time::sleep(Duration::from_secs(1));
             self.stop.run_until_cancelled(pause).await.ok_or(Stopped)?;
         }
-        Ok(())
     }
 
     async fn forget_timer(&self, about: &About) {

@@ -65,7 +65,7 @@ pub(super) struct Target {
     breaker: watch::Sender<Breaker>,
     /// Whether the breaker changed here and the consumer does not say so yet.
     unwritten: AtomicBool,
-    /// Whether a receiver here said that it is gone.
+    /// Whether a receiver here said that it is gone, since it was active.
     pub(super) gone: AtomicBool,
     /// Asks the reader to look at the consumer, where other processes keep what they know of the breaker.
     pub(super) look: Notify,
@@ -108,6 +108,9 @@ impl Target {
 
     /// A new version, or none when it is deleted.
     pub(super) fn change(&self, live: Option<Arc<Live>>) {
+        if live.as_ref().is_some_and(|live| live.endpoint.status == EndpointStatus::Active) {
+            self.gone.store(false, Ordering::Relaxed);
+        }
         self.rules.send_replace(live.map(|live| Arc::new(Rules::of(live))));
     }
 

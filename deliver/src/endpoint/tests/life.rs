@@ -236,14 +236,15 @@ async fn a_disabled_endpoint_says_why_until_somebody_activates_it() {
     on_each(async |house: House| {
         let id = house.made("org_1", json!({})).await;
         let endpoints = &house.records.endpoints;
-        assert!(endpoints.disable(&id, "it answered 410 Gone").await.expect("disabled"));
-        assert!(!endpoints.disable(&id, "again").await.expect("an answer"));
-        assert!(!endpoints.disable("ep_none", "again").await.expect("an answer"));
+        assert!(endpoints.disable(&id, 1, "it answered 410 Gone").await.expect("disabled"));
+        assert!(endpoints.disable(&id, 1, "again").await.expect("an answer"), "it is disabled already");
+        assert!(!endpoints.disable("ep_none", 1, "again").await.expect("an answer"));
         let shown = house.show(&id).await;
         assert_eq!((&shown["status"], &shown["statusReason"]), (&json!("disabled"), &json!("it answered 410 Gone")));
         assert!(house.change(&id, shown).await.is_ok());
         let active = house.change(&id, json!({ "status": "active" })).await.expect("changed");
         assert_eq!((&active["status"], active.get("statusReason")), (&json!("active"), None));
+        assert!(!endpoints.disable(&id, 1, "late").await.expect("an answer"), "it has changed since");
     })
     .await;
 }
