@@ -93,13 +93,20 @@ async fn letters_are_found_by_what_they_say_read_whole_and_dropped() {
     assert_eq!((&shown["eventId"], &shown["endpointId"]), (&json!(event), &json!(endpoint)));
     let body: Value = serde_json::from_str(shown["body"].as_str().expect("a body")).expect("JSON");
     assert_eq!(body["number"], 0);
-    for (bad, status) in [("/dead-letters?limit=0", 400), ("/dead-letters?since=soon", 400), ("/dead-letters/999", 404)]
-    {
+    for (bad, status) in [
+        ("/dead-letters?limit=0", 400),
+        ("/dead-letters?since=soon", 400),
+        ("/dead-letters?cursor=0", 400),
+        ("/dead-letters/999", 404),
+        ("/dead-letters/0", 404),
+    ] {
         assert_eq!(ground.world.api(Method::GET, bad, None).await.status, status, "{bad}");
     }
     for bad in [json!({}), json!({ "ids": [1], "reason": "x" }), json!({ "ids": "all" })] {
         assert_eq!(post(&ground, "drop", bad.clone()).await.status, 400, "{bad}");
     }
+    let nothing = post(&ground, "drop", json!({ "ids": [0, 999] })).await;
+    assert_eq!((nothing.status, &nothing.body["skipped"]), (200, &json!({ "unknown": 2 })));
     let foreign = [("x-api-key", KEY), ("x-org-id", "org_2")];
     let path = format!("/dead-letters/{letter}");
     assert_eq!(ground.world.api_with(Method::GET, &path, None, &foreign).await.status, 404);

@@ -6,6 +6,7 @@ use nats::{
     durable,
     topology::{GW_EVENT, GW_WEBHOOK, ROUTER},
 };
+use reqwest::Method;
 use schemas::{header, subject};
 use serde_json::{Value, json};
 use tests::{Link, Webhook, eventually};
@@ -91,6 +92,27 @@ async fn what_was_stored_and_never_routed_is_routed_live_with_its_own_ids_and_on
     ground.world.counted(nats::topology::GW_PARKED, subject::PARKED, 2, Duration::from_secs(5)).await;
     let again = ground.replayed(json!({ "mode": "reroute", "onlyUndelivered": true })).await;
     assert_eq!(again["published"], json!(0), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_routed_to_who_has_unlinked_since_is_not_undelivered() {
+    let mut ground = Ground::start().await;
+    let world = &mut ground.world;
+    let (connection, link) = world.link(&Link::repository("org_1", "42")).await;
+    for number in 0..3 {
+        world.accept(&Webhook::push_numbered(42, 1, number)).await;
+    }
+    world.settled().await;
+    let path = format!("/connections/{connection}/resources/{link}");
+    assert_eq!(world.api(Method::DELETE, &path, None).await.status, 200);
+    eventually("the route is gone", || async { (world.metric("gw_routes").await < 0.5).then_some(()) }).await;
+    let asked = json!({ "mode": "reroute", "onlyUndelivered": true, "ratePerSecond": "max" });
+    let nobody = ground.replayed(asked.clone()).await;
+    assert_eq!((&nobody["published"], &nobody["skipped"]), (&json!(0), &json!({ "routed": 3 })), "{nobody}");
+    ground.world.link(&Link::repository("org_2", "42")).await;
+    let other = ground.replayed(asked).await;
+    assert_eq!((&other["published"], &other["skipped"]), (&json!(0), &json!({ "routed": 3 })), "{other}");
+    assert_eq!(ground.world.count(nats::topology::GW_PARKED, subject::PARKED).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
