@@ -27,7 +27,7 @@ use tokio::sync::{Notify, watch as channel};
 pub(crate) use http::api;
 pub(crate) use watch::Keeper;
 
-/// An endpoint as the pushes need it: its wishes and its secrets in clear.
+/// An endpoint as the pushes need it: its wishes and its secrets in clear, which its parts do not show.
 #[derive(Clone, Debug)]
 pub struct Live {
     /// What the organisation wants. One whose secrets cannot be opened is paused here, whatever its row says: it

@@ -1,6 +1,6 @@
 //! Endpoints: HTTP addresses that an organisation wants its events pushed to.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use utoipa::{
@@ -21,7 +21,7 @@ pub const DEFAULT_CONCURRENCY: u16 = 4;
 const FILTERS: usize = 8;
 
 /// What an organisation wants of an endpoint: the rules of its pushes, and the API's names for them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoint {
     /// `ep_` and 26 characters.
@@ -50,6 +50,27 @@ pub struct Endpoint {
     pub history: bool,
     /// Whether it gets requests now.
     pub status: EndpointStatus,
+}
+
+impl fmt::Debug for Endpoint {
+    /// The values of its headers may be secret: their names are enough.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("id", &self.id)
+            .field("org_id", &self.org_id)
+            .field("url", &self.url)
+            .field("events", &self.events)
+            .field("format", &self.format)
+            .field("headers", &self.headers.keys())
+            .field("timeout_seconds", &self.timeout_seconds)
+            .field("retry_schedule", &self.retry_schedule)
+            .field("concurrency", &self.concurrency)
+            .field("rate_per_second", &self.rate_per_second)
+            .field("ordered", &self.ordered)
+            .field("history", &self.history)
+            .field("status", &self.status)
+            .finish()
+    }
 }
 
 /// How an event is written into a request.

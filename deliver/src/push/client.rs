@@ -94,7 +94,7 @@ impl Client {
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(256)
-            .dns_resolver(Resolver { reach: reach.clone(), lookup })
+            .dns_resolver(Resolver::new(reach.clone(), lookup))
             .build()?;
         Ok(Self { http, reach })
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tests::Reply;
 use tokio::time::Instant;
 
-use super::Pushes;
+use super::{Pushes, status::no_timers};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_waits_in_the_broker_and_is_tried_again_with_the_same_id() {
@@ -91,27 +91,45 @@ async fn another(pushes: &mut Pushes, before: u64) -> nats::Message {
 }
 
 async fn redrive(pushes: &mut Pushes, endpoint: &str, event: &str, letter: u64) {
+    due(pushes, topology::GW_DLQ, endpoint, event, letter, None).await;
+}
+
+async fn due(pushes: &mut Pushes, stream: &str, endpoint: &str, event: &str, sequence: u64, replay: Option<&str>) {
     let retry = Retry {
         org_id: "org_1".to_owned(),
         endpoint_id: endpoint.to_owned(),
         event_id: event.to_owned(),
-        stream: topology::GW_DLQ.to_owned(),
-        sequence: letter,
+        stream: stream.to_owned(),
+        sequence,
         event_sequence: 1,
         attempt: 1,
-        replay: None,
+        replay: replay.map(str::to_owned),
     };
     let (publisher, group) = Publisher::new(&pushes.broker().await, Mode::Pipeline);
     tokio::spawn(group);
     let message = Outgoing {
         subject: subject::retry_due(endpoint, event),
-        id: format!("redrive:{letter}"),
+        id: format!("due:{stream}:{sequence}"),
         headers: Vec::new(),
         payload: serde_json::to_vec(&retry).expect("JSON").into(),
         once: false,
         timer: None,
     };
     publisher.publish(message, Instant::now() + std::time::Duration::from_secs(5)).await.expect("stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_comes_through_ends_the_timer_of_its_event() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |number, _| Reply::Status(if number == 0 { 500 } else { 200 }));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3600] })).await;
+    let id = pushes.event(1).await;
+    pushes.attempts(&endpoint, 1).await;
+    assert_eq!(pushes.timers(&endpoint).await.len(), 1);
+    due(&mut pushes, topology::GW_EVENT, &endpoint.id, &id, 1, Some("rpl_1")).await;
+    let last = pushes.attempts(&endpoint, 2).await.remove(1);
+    assert_eq!((last.outcome, last.attempt, last.replay.as_deref()), (PushOutcome::Delivered, 1, Some("rpl_1")));
+    no_timers(&mut pushes, &endpoint).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use nats::topology;
+use nats::{durable, topology};
 use reqwest::Method;
 use rustix::process::Signal;
 use schemas::attempt::PushOutcome;
 use serde_json::json;
-use tests::{Reply, kill, never};
+use tests::{Reply, Setup, kill, never};
 
 use super::{Made, Pushes};
 
@@ -22,7 +22,8 @@ async fn with_timers(pushes: &mut Pushes) -> Made {
     endpoint
 }
 
-async fn no_timers(pushes: &mut Pushes, endpoint: &Made) {
+/// Waits until an endpoint has no timer.
+pub(super) async fn no_timers(pushes: &mut Pushes, endpoint: &Made) {
     for _ in 0..200 {
         if pushes.timers(endpoint).await.is_empty() {
             return;
@@ -109,4 +110,26 @@ async fn what_a_crash_left_of_a_deletion_is_finished_at_the_next_start() {
     assert!(pushes.timers(&endpoint).await.is_empty());
     let attempts = pushes.attempts(&endpoint, 6).await;
     assert_eq!(attempts.iter().filter(|attempt| attempt.outcome == PushOutcome::Dropped).count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_on_an_empty_database_leaves_what_it_never_heard_of_alone() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(500));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3, 3600] })).await;
+    pushes.events(0..3).await;
+    pushes.attempts(&endpoint, 3).await;
+    pushes.idle(&endpoint).await;
+    let stranger = Setup::new().with("GW_ROLE", "deliver").start_on(&pushes.world.nats_url());
+    stranger.ready().await;
+    let broker = pushes.broker().await;
+    // Its timers come due meanwhile, at the one gateway or the other.
+    let gone = || async {
+        let found = durable::find(&broker, topology::GW_EVENT, &endpoint.id).await.ok()?;
+        found.is_none().then_some(())
+    };
+    never("the consumer is gone", Duration::from_secs(6), gone).await;
+    assert_eq!(pushes.timers(&endpoint).await.len(), 3);
+    let attempts = pushes.attempts(&endpoint, 3).await;
+    assert!(attempts.iter().all(|attempt| attempt.outcome == PushOutcome::Scheduled), "{attempts:?}");
 }

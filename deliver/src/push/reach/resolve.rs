@@ -1,10 +1,23 @@
 //! Resolves a host's name at the moment a connection is made, and leaves only the addresses that may be reached.
 
-use std::{fmt, future::Future, io, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use futures_util::{FutureExt, future::Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
 use super::Reach;
+
+/// Lookups at once, one a host: slow name servers are not to take all threads of the process.
+const LOOKUPS: usize = 64;
 
 /// Gives the addresses of a name.
 pub(crate) trait Lookup: Send + Sync + 'static {
@@ -29,12 +42,65 @@ pub(crate) struct Blocked;
 /// The name has no address.
 #[derive(Debug, thiserror::Error)]
 #[error("the host's name cannot be resolved")]
-pub(crate) struct Unresolved(#[source] Option<io::Error>);
+pub(crate) struct Unresolved(#[source] Option<Arc<io::Error>>);
 
 /// What the HTTP client asks for addresses.
 pub(crate) struct Resolver {
-    pub(crate) reach: Reach,
-    pub(crate) lookup: Arc<dyn Lookup>,
+    reach: Reach,
+    lookup: Arc<dyn Lookup>,
+    under_way: Arc<UnderWay>,
+}
+
+/// The lookups that have not ended. One whose request gave up still holds its place: the system goes on with it.
+struct UnderWay {
+    few: Semaphore,
+    hosts: Mutex<HashMap<String, Shared<Answer>>>,
+}
+
+/// What all who ask for a host at once are told.
+type Answer = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Arc<io::Error>>> + Send>>;
+
+impl Resolver {
+    pub(crate) fn new(reach: Reach, lookup: Arc<dyn Lookup>) -> Self {
+        let under_way = UnderWay { few: Semaphore::new(LOOKUPS), hosts: Mutex::default() };
+        Self { reach, lookup, under_way: Arc::new(under_way) }
+    }
+
+    /// Asks for a host's addresses, or waits with whoever asks already.
+    fn ask(&self, host: &str) -> Shared<Answer> {
+        let mut hosts = self.under_way.hosts();
+        if let Some(answer) = hosts.get(host) {
+            return answer.clone();
+        }
+        let (under_way, lookup, name) = (self.under_way.clone(), self.lookup.clone(), host.to_owned());
+        let task = tokio::spawn(async move {
+            let _last = Last { under_way: &under_way, host: &name };
+            let _place = under_way.few.acquire().await;
+            lookup.lookup(name.clone()).await
+        });
+        let answer: Answer = Box::pin(async { task.await.map_err(io::Error::other).flatten().map_err(Arc::new) });
+        let answer = answer.shared();
+        hosts.insert(host.to_owned(), answer.clone());
+        answer
+    }
+}
+
+impl UnderWay {
+    fn hosts(&self) -> MutexGuard<'_, HashMap<String, Shared<Answer>>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a lookup for those who come later, whatever became of it.
+struct Last<'a> {
+    under_way: &'a UnderWay,
+    host: &'a str,
+}
+
+impl Drop for Last<'_> {
+    fn drop(&mut self) {
+        self.under_way.hosts().remove(self.host);
+    }
 }
 
 impl fmt::Debug for Resolver {
@@ -46,7 +112,7 @@ impl fmt::Debug for Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (reach, host) = (self.reach.clone(), name.as_str().to_owned());
-        let found = self.lookup.lookup(host.clone());
+        let found = self.ask(&host);
         Box::pin(async move {
             let found = found.await.map_err(|error| Unresolved(Some(error)))?;
             if found.is_empty() {

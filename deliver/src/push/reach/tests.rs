@@ -139,7 +139,7 @@ impl Lookup for Rebinding {
 
 #[tokio::test]
 async fn a_name_that_turns_inside_is_blocked_when_the_connection_is_made() {
-    let resolver = Resolver { reach: reach(&[], false), lookup: Arc::new(Rebinding(AtomicUsize::new(0))) };
+    let resolver = Resolver::new(reach(&[], false), Arc::new(Rebinding(AtomicUsize::new(0))));
     let name = || "rebinding.example".parse().expect("a name");
     let first: Vec<SocketAddr> = resolver.resolve(name()).await.expect("public").collect();
     assert_eq!(first, ["1.1.1.1:0".parse().expect("an address")]);
@@ -159,7 +159,7 @@ impl Lookup for Both {
 
 #[tokio::test]
 async fn of_several_addresses_only_the_public_ones_are_tried() {
-    let resolver = Resolver { reach: reach(&[], false), lookup: Arc::new(Both) };
+    let resolver = Resolver::new(reach(&[], false), Arc::new(Both));
     let left: Vec<SocketAddr> = resolver.resolve("both.example".parse().expect("a name")).await.expect("one").collect();
     assert_eq!(left, ["1.1.1.1:0".parse().expect("an address")]);
 }
