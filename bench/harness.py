@@ -162,7 +162,7 @@ class Gateway:
         for line in self.process.log.read_text(errors="replace").splitlines():
             if "publish.measured" in line:
                 said = json.loads(line)
-                return {name: said[name] for name in ("mode", "batch_us", "pipeline_us")}
+                return {name: said[name] for name in ("mode", "batch_us", "staging_us", "pipeline_us")}
         return None
 
     def stop(self):

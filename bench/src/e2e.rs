@@ -1,13 +1,20 @@
 //! From the post to the subscriber or receiver, at a fixed rate. Open loop: a webhook counts from when it was due, so that a slow
 //! answer cannot hide by delaying the next post.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
 
 use clap::Args;
 use nats::{Reader, Start, topology::GW_EVENT};
 use schemas::{header::DELIVERY, subject};
 use serde_json::{Value, json};
-use tokio::{sync::Mutex, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{
+        Mutex,
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
+    },
+    task::JoinSet,
+    time::Instant,
+};
 
 use crate::{
     broker::NatsArgs,
@@ -124,11 +131,13 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
         count: ((args.warmup + args.seconds) * rate) as usize,
         warmup: (args.warmup * rate) as usize,
     };
-    let next = Arc::new(Mutex::new(0));
+    let (sender, turns) = mpsc::unbounded_channel();
+    let turns = Arc::new(Mutex::new(turns));
     let mut posters = JoinSet::new();
     for connection in connections {
-        posters.spawn(post(connection, run, schedule, next.clone()));
+        posters.spawn(post(connection, run, schedule, turns.clone()));
     }
+    let pace = thread::spawn(move || pace(schedule, &sender));
     let mut latencies = Latencies::default();
     let mut received = 0;
     while received < schedule.count * args.fan_out {
@@ -143,6 +152,7 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
     while let Some(answered) = posters.join_next().await {
         answers.extend(&answered??);
     }
+    let _ended = pace.join().is_ok();
     Ok(json!({
         "rate": args.rate,
         "posted": schedule.count,
@@ -154,37 +164,33 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
     }))
 }
 
-/// Takes the next webhook whenever the connection is free, and posts it when it is due.
+/// Calls out each webhook when it is due. A thread of its own: the runtime's timer counts in milliseconds, and a loop
+/// that looked at the clock would take the processor from what is measured.
+fn pace(schedule: Schedule, turns: &UnboundedSender<usize>) {
+    for number in 0..schedule.count {
+        thread::sleep(schedule.due(number).saturating_duration_since(Instant::now()));
+        if turns.send(number).is_err() {
+            return;
+        }
+    }
+}
+
+/// Posts the next webhook that is due, whenever the connection is free.
 async fn post(
     mut connection: Connection,
     run: u32,
     schedule: Schedule,
-    next: Arc<Mutex<usize>>,
+    turns: Arc<Mutex<UnboundedReceiver<usize>>>,
 ) -> Result<Latencies, Error> {
     let mut latencies = Latencies::default();
     loop {
-        // Held until the webhook is due: so only the one connection whose turn it is has a timer.
-        let mut turn = next.lock().await;
-        let number = *turn;
-        if number >= schedule.count {
-            return Ok(latencies);
-        }
-        *turn += 1;
-        let due = schedule.due(number);
-        // The runtime's timer counts in milliseconds: it would post in bursts and late.
-        while Instant::now() < due {
-            if due - Instant::now() > Duration::from_millis(2) {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            } else {
-                tokio::task::yield_now().await;
-            }
-        }
-        drop(turn);
+        let turn = turns.lock().await.recv().await;
+        let Some(number) = turn else { return Ok(latencies) };
         if let Some(refusal) = connection.post(&id(run, 0, number as u64)).await? {
             return Err(Error::Wrong(format!("refused: {refusal}")));
         }
         if number >= schedule.warmup {
-            latencies.add(due.elapsed());
+            latencies.add(schedule.due(number).elapsed());
         }
     }
 }

@@ -76,7 +76,7 @@ async fn stored(url: &str, publish: Publish) -> Result<(Publisher, Option<Broker
     let broker = Broker::connect(&config).await?;
     let mode = match publish {
         Publish::Auto => Mode::measure(&broker, "bench").await,
-        Publish::Batch => Mode::Batch,
+        Publish::Batch => Mode::Batch { single: 0 },
         Publish::Pipeline => Mode::Pipeline,
     };
     let (publisher, group) = Publisher::new(&broker, mode);

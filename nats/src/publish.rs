@@ -11,10 +11,12 @@ use crate::{connect::Broker, error::Code, message::Outgoing, trace};
 
 mod ack;
 pub(crate) mod batch;
+mod gate;
 mod group;
 mod measure;
 mod pipeline;
 
+use gate::Gate;
 use group::Group;
 use pipeline::Pipeline;
 
@@ -22,6 +24,8 @@ use pipeline::Pipeline;
 const TRY: Duration = Duration::from_secs(2);
 /// Pause before another try, in milliseconds: between the two.
 const PAUSE: std::ops::Range<u64> = 20..200;
+/// Messages in order that are confirmed one after the other sooner than a batch of them is staged.
+const SERIAL: usize = 8;
 
 /// The broker has the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +130,10 @@ pub fn read_ack(answer: &[u8]) -> Result<Stored, PublishError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// What waits while a batch is in flight becomes the next atomic batch: one fsync for all of it.
-    Batch,
+    Batch {
+        /// So many messages in flight still go each by itself: to stage a batch would cost more.
+        single: usize,
+    },
     /// Each message by itself, many in flight.
     Pipeline,
 }
@@ -146,33 +153,31 @@ pub struct Publisher {
 
 #[derive(Clone, Debug)]
 enum Way {
-    Broker {
-        broker: Broker,
-        group: mpsc::Sender<group::Unit>,
-        /// Where single messages do not go with the group.
-        pipeline: Option<Pipeline>,
-    },
+    Broker(Roads),
     #[cfg(feature = "bench")]
     Null,
+}
+
+/// Both ways to the broker, and which is open.
+#[derive(Clone, Debug)]
+struct Roads {
+    broker: Broker,
+    group: mpsc::Sender<group::Unit>,
+    pipeline: Pipeline,
+    gate: Arc<Gate>,
 }
 
 impl Publisher {
     /// A publisher, and the task that sends its messages: it ends when the last clone of the publisher is gone.
     pub fn new(broker: &Broker, mode: Mode) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let (grouping, group) = Group::new(broker.clone());
-        let (pipeline, pump) = match mode {
-            Mode::Batch => (None, None),
-            Mode::Pipeline => Some(Pipeline::new(broker)).unzip(),
-        };
-        let pumping = async move {
-            if let Some(pump) = pump {
-                pump.run().await;
-            }
-        };
+        let (pipeline, pump) = Pipeline::new(broker);
+        let gate = Arc::new(Gate::new(mode));
+        let (grouping, group) = Group::new(broker.clone(), pipeline.clone(), gate.most());
         let task = async move {
-            tokio::join!(grouping.run(), pumping);
+            tokio::join!(grouping.run(), pump.run());
         };
-        (Self { way: Way::Broker { broker: broker.clone(), group, pipeline } }, task)
+        let roads = Roads { broker: broker.clone(), group, pipeline, gate };
+        (Self { way: Way::Broker(roads) }, task)
     }
 
     /// Confirms at once and stores nothing: shows what the edge itself costs.
@@ -186,17 +191,13 @@ impl Publisher {
     pub async fn publish(&self, mut message: Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
         trace::inject(&mut message.headers);
         match &self.way {
-            Way::Broker { broker, pipeline: Some(pipeline), .. } => {
-                retry(deadline, || async {
-                    connected(broker, deadline).await?;
-                    pipeline.publish(&message, Instant::now() + limit(deadline)).await
-                })
-                .await
-            }
-            Way::Broker { broker, group, pipeline: None } => {
-                let stored = grouped(broker, group, vec![message], deadline).await?;
-                stored.into_iter().next().ok_or(PublishError::Unconfirmed)
-            }
+            Way::Broker(roads) => match roads.gate.pass(1) {
+                Some(_pass) => roads.single(&message, deadline).await,
+                None => {
+                    let stored = roads.grouped(vec![message], deadline).await?;
+                    stored.into_iter().next().ok_or(PublishError::Unconfirmed)
+                }
+            },
             #[cfg(feature = "bench")]
             Way::Null => {
                 std::hint::black_box(message.header_map());
@@ -205,7 +206,8 @@ impl Publisher {
         }
     }
 
-    /// Stores messages so that none stands before one that was given earlier. They become one atomic batch.
+    /// Stores messages so that none stands before one that was given earlier: a few one after the other, more as one
+    /// atomic batch.
     pub async fn publish_in_order(
         &self,
         mut messages: Vec<Outgoing>,
@@ -215,27 +217,43 @@ impl Publisher {
             trace::inject(&mut message.headers);
         }
         match &self.way {
-            // Sets of many callers share a batch: small ones one by one would cost more than they save.
-            Way::Broker { broker, group, .. } => grouped(broker, group, messages, deadline).await,
+            Way::Broker(roads) => {
+                let pass = if messages.len() <= SERIAL { roads.gate.pass(messages.len()) } else { None };
+                if pass.is_none() {
+                    return roads.grouped(messages, deadline).await;
+                }
+                let mut stored = Vec::with_capacity(messages.len());
+                for message in &messages {
+                    stored.push(roads.single(message, deadline).await?);
+                }
+                Ok(stored)
+            }
             #[cfg(feature = "bench")]
             Way::Null => Ok(messages.iter().map(|_| Stored::New { sequence: 1 }).collect()),
         }
     }
 }
 
-/// Stores messages with those of others. All of them are one unit: if one is not stored, all are tried again.
-async fn grouped(
-    broker: &Broker,
-    group: &mpsc::Sender<group::Unit>,
-    messages: Vec<Outgoing>,
-    deadline: Instant,
-) -> Result<Vec<Stored>, PublishError> {
-    let messages: Arc<[Outgoing]> = messages.into();
-    retry(deadline, || async {
-        connected(broker, deadline).await?;
-        group::submit(group, messages.clone(), deadline).await?.into_iter().collect()
-    })
-    .await
+impl Roads {
+    /// Stores a message by itself.
+    async fn single(&self, message: &Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
+        retry(deadline, || async {
+            connected(&self.broker, deadline).await?;
+            self.pipeline.publish(message, Instant::now() + limit(deadline)).await
+        })
+        .await
+    }
+
+    /// Stores messages with those of others. All of them are one unit: if one is not stored, all are tried again.
+    async fn grouped(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<Vec<Stored>, PublishError> {
+        let _queued = self.gate.queue();
+        let messages: Arc<[Outgoing]> = messages.into();
+        retry(deadline, || async {
+            connected(&self.broker, deadline).await?;
+            group::submit(&self.group, messages.clone(), deadline).await?.into_iter().collect()
+        })
+        .await
+    }
 }
 
 async fn retry<T, F: Future<Output = Result<T, PublishError>>>(

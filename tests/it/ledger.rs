@@ -6,7 +6,7 @@ use schemas::{
     attempt::{Attempt, PushOutcome},
     subject,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Answer, KEY, Webhook, World, eventually};
 use tokio::time::Instant;
 
@@ -34,13 +34,22 @@ pub(crate) fn path(webhook: &Webhook) -> String {
 
 /// The delivery, once it has this state.
 pub(crate) async fn becomes(world: &World, webhook: &Webhook, status: &str) -> Value {
+    tells(world, webhook, &[("/status", json!(status)), ("/ledger/behind", json!(0))]).await
+}
+
+/// The delivery, once it says all of this; each of its streams is read at a pace of its own.
+pub(crate) async fn tells(world: &World, webhook: &Webhook, wanted: &[(&str, Value)]) -> Value {
     let path = path(webhook);
-    eventually(&format!("{path} is {status}"), || async {
+    eventually(&format!("{path} tells {wanted:?}"), || async {
         let answer = get(world, &path).await;
-        (answer.status == 200 && answer.body["status"] == status && answer.body["ledger"]["behind"] == 0)
-            .then_some(answer.body)
+        says(&answer, wanted).then_some(answer.body)
     })
     .await
+}
+
+/// Whether an answer has these values at these pointers.
+pub(crate) fn says(answer: &Answer, wanted: &[(&str, Value)]) -> bool {
+    answer.status == 200 && wanted.iter().all(|(pointer, value)| answer.body.pointer(pointer) == Some(value))
 }
 
 /// What adding up says, once it says something.

@@ -89,7 +89,7 @@ impl Pushes {
     }
 
     async fn publish(&mut self, messages: Vec<Outgoing>) {
-        let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch);
+        let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch { single: 0 });
         let group = tokio::spawn(group);
         let deadline = Instant::now() + std::time::Duration::from_secs(20);
         for run in messages.chunks(100) {
@@ -161,6 +161,8 @@ fn event_of(org: &str, origin: Origin, number: usize) -> Outgoing {
         (header::ORG, org),
         (header::PROVIDER, "github"),
         (header::DELIVERY, &format!("delivery-{number}")),
+        (header::SEQUENCE, &(number + 1).to_string()),
+        (header::ORIGIN, origin.as_str()),
     ];
     Outgoing {
         subject: subject::event(origin, org, "github", &key, &id),

@@ -41,7 +41,7 @@ impl Ground {
 
     /// Stores events of an organisation and gives their ids.
     pub(crate) async fn events(&mut self, org: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
-        let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch);
+        let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch { single: 0 });
         let group = tokio::spawn(group);
         let messages: Vec<Outgoing> = numbers.map(|number| event(org, number)).collect();
         for run in messages.chunks(200) {

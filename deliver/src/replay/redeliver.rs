@@ -33,10 +33,6 @@ const DUE: u64 = 2_000;
 const WAITING: usize = 5_000;
 /// Pushes looked up at once.
 const LOOKUPS: usize = 32;
-/// Messages of a batch.
-const BATCH: usize = 500;
-/// Bytes of a batch.
-const BATCH_BYTES: usize = 3 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does redeliveries until told to stop.
@@ -206,19 +202,15 @@ impl Redeliver {
         }))
     }
 
+    /// Stores messages; they leave in the order given.
     async fn publish(&self, to: Target, messages: Vec<Outgoing>) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
-        match to {
-            Target::Endpoints => {
-                let stored = messages.into_iter().map(|push| self.deps.timers.publish(push, deadline));
-                join_all(stored).await.into_iter().collect::<Result<Vec<_>, _>>()?;
-            }
-            Target::Subject => {
-                for batch in batches(messages) {
-                    self.deps.replays.publish_in_order(batch, deadline).await?;
-                }
-            }
-        }
+        let publisher = match to {
+            Target::Endpoints => &self.deps.timers,
+            Target::Subject => &self.deps.replays,
+        };
+        let stored = messages.into_iter().map(|message| publisher.publish(message, deadline));
+        join_all(stored).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok(())
     }
 }
@@ -283,22 +275,4 @@ fn again(replay: &Replay, messages: &[Message], counts: &mut Counts) -> Vec<Outg
         outgoing.push(Outgoing { subject, id, headers, payload, once: true, timer: None });
     }
     outgoing
-}
-
-/// In batches that a server takes.
-fn batches(messages: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
-    let mut batches: Vec<Vec<Outgoing>> = Vec::new();
-    let mut bytes = 0;
-    for message in messages {
-        let size = message.payload.len() + 2_048;
-        match batches.last_mut().filter(|batch| batch.len() < BATCH && bytes + size <= BATCH_BYTES) {
-            Some(batch) => batch.push(message),
-            None => {
-                bytes = 0;
-                batches.push(vec![message]);
-            }
-        }
-        bytes += size;
-    }
-    batches
 }

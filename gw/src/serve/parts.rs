@@ -50,7 +50,7 @@ impl Parts {
                 Mode::measure(broker, &instance).await
             }
             PublishMode::Auto | PublishMode::Pipeline => Mode::Pipeline,
-            PublishMode::Batch => Mode::Batch,
+            PublishMode::Batch => Mode::Batch { single: 0 },
         };
         let mut registry = Registry::default();
         let mut parts = Self {

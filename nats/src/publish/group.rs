@@ -1,14 +1,15 @@
 //! Group commit: what waits while a batch is in flight becomes the next one. No timer: a lone message goes at
-//! once.
+//! once, and a few go each by itself, since to stage a batch costs as much as to sync some messages.
 
 use std::{collections::HashMap, sync::Arc};
 
+use futures_util::future::join_all;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
 
-use super::{PublishError, Stored, batch, limit};
+use super::{PublishError, SERIAL, Stored, batch, limit, pipeline::Pipeline};
 use crate::{connect::Broker, message::Outgoing};
 
 /// The server takes 1,000 messages a batch; half of that keeps a batch's latency low.
@@ -29,6 +30,9 @@ pub(super) struct Unit {
 
 pub(super) struct Group {
     broker: Broker,
+    pipeline: Pipeline,
+    /// So many messages are not worth a batch.
+    single: usize,
     units: mpsc::Receiver<Unit>,
     /// A unit that did not fit into the batch before.
     left: Option<Unit>,
@@ -49,15 +53,22 @@ pub(super) async fn submit(
 }
 
 impl Group {
-    pub(super) fn new(broker: Broker) -> (Self, mpsc::Sender<Unit>) {
+    pub(super) fn new(broker: Broker, pipeline: Pipeline, single: usize) -> (Self, mpsc::Sender<Unit>) {
         let (sender, units) = mpsc::channel(QUEUE);
-        (Self { broker, units, left: None }, sender)
+        (Self { broker, pipeline, single, units, left: None }, sender)
     }
 
     /// One batch at a time: what comes meanwhile makes the next one larger, and a larger batch costs no more syncs.
     pub(super) async fn run(mut self) {
-        while let Some(units) = self.gather().await {
-            commit(&self.broker, units).await;
+        while let Some(mut units) = self.gather().await {
+            let now = Instant::now();
+            units.retain(|unit| unit.deadline > now && !unit.reply.is_closed());
+            let count: usize = units.iter().map(|unit| unit.messages.len()).sum();
+            if count <= self.single && units.iter().all(|unit| unit.messages.len() <= SERIAL) {
+                join_all(units.into_iter().map(|unit| one_by_one(&self.pipeline, unit))).await;
+            } else {
+                commit(&self.broker, units).await;
+            }
         }
     }
 
@@ -86,10 +97,21 @@ fn size(unit: &Unit) -> (usize, usize) {
     (unit.messages.len(), unit.messages.iter().map(Outgoing::size).sum())
 }
 
+/// Stores the messages of a unit one after the other. What follows one that failed must not overtake it.
+async fn one_by_one(pipeline: &Pipeline, unit: Unit) {
+    let mut outcomes = Outcomes::with_capacity(unit.messages.len());
+    for message in unit.messages.iter() {
+        let outcome = match outcomes.last() {
+            Some(Err(_failed)) => Err(PublishError::Unconfirmed),
+            _ => pipeline.publish(message, Instant::now() + limit(unit.deadline)).await,
+        };
+        outcomes.push(outcome);
+    }
+    let _gone = unit.reply.send(outcomes).is_err();
+}
+
 /// Stores the units as one batch. The same id twice is stored once, and the second told so.
 async fn commit(broker: &Broker, units: Vec<Unit>) {
-    let now = Instant::now();
-    let units: Vec<Unit> = units.into_iter().filter(|unit| unit.deadline > now && !unit.reply.is_closed()).collect();
     let Some(deadline) = units.iter().map(|unit| unit.deadline).max() else { return };
     let mut places: HashMap<&str, usize> = HashMap::new();
     let mut unique: Vec<&Outgoing> = Vec::new();

@@ -3,9 +3,9 @@
 use nats::topology;
 use schemas::{attempt::PushOutcome, subject};
 use serde_json::json;
-use tests::{Link, Postgres, Setup, Webhook, World, eventually};
+use tests::{Link, Postgres, Setup, Webhook, World};
 
-use super::{attempt_of, becomes, get, get_as, path, record};
+use super::{attempt_of, audit, becomes, get, get_as, path, record, says, tells};
 
 /// Routed, filtered, parked, released, dead: each as it is told.
 async fn lives(world: &mut World) {
@@ -13,15 +13,18 @@ async fn lives(world: &mut World) {
     let (connection, _) = world.link(&Link::repository("org_1", "42")).await;
     let routed = Webhook::push(42, 1).signed_with(tests::PREVIOUS);
     world.accept(&routed).await;
-    let told = becomes(world, &routed, "routed").await;
+    let told = tells(
+        world,
+        &routed,
+        &[("/status", json!("routed")), ("/events/0/orgId", json!("org_1")), ("/filtered/0/orgId", json!("org_2"))],
+    )
+    .await;
     assert_eq!((&told["received"]["event"], &told["received"]["signatureKey"]), (&json!("push"), &json!("previous")));
     assert_eq!((&told["stored"]["stream"], &told["stored"]["sequence"]), (&json!("GW_WEBHOOK"), &json!(1)));
     assert_eq!(told["stored"]["bytes"], json!(routed.body.len()));
     let events = told["events"].as_array().expect("events");
     assert_eq!(events.len(), 1, "{told}");
-    assert_eq!((&events[0]["orgId"], &events[0]["type"]), (&json!("org_1"), &json!("github:push")));
-    assert_eq!(events[0]["connectionId"], json!(connection));
-    assert_eq!(told["filtered"][0]["orgId"], "org_2");
+    assert_eq!((&events[0]["type"], &events[0]["connectionId"]), (&json!("github:push"), &json!(connection)));
     assert_eq!(told["filtered"][0]["linkIds"], json!([link]));
 
     world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "43") }).await;
@@ -31,20 +34,26 @@ async fn lives(world: &mut World) {
 
     let parked = Webhook::push(77, 1);
     world.accept(&parked).await;
-    let told = becomes(world, &parked, "parked").await;
-    assert_eq!(told["outcomes"][0]["outcome"], "parked");
+    tells(world, &parked, &[("/status", json!("parked")), ("/outcomes/0/outcome", json!("parked"))]).await;
     world.link(&Link::repository("org_1", "77")).await;
-    let told = becomes(world, &parked, "released").await;
-    let outcomes: Vec<_> = told["outcomes"].as_array().expect("outcomes").iter().map(|one| &one["outcome"]).collect();
-    assert_eq!(outcomes, [&json!("parked"), &json!("released")]);
-    assert_eq!(told["events"][0]["orgId"], "org_1");
+    tells(
+        world,
+        &parked,
+        &[
+            ("/status", json!("released")),
+            ("/outcomes/0/outcome", json!("parked")),
+            ("/outcomes/1/outcome", json!("released")),
+            ("/events/0/orgId", json!("org_1")),
+        ],
+    )
+    .await;
 
     let dead = Webhook::new("github", "push", "no JSON");
     world.accept(&dead).await;
-    let told = becomes(world, &dead, "dead").await;
-    assert_eq!((&told["letters"][0]["reason"], &told["letters"][0]["id"]), (&json!("unreadable"), &json!(1)));
+    let unreadable = ("/letters/0/reason", json!("unreadable"));
+    let told = tells(world, &dead, &[("/status", json!("dead")), unreadable, ("/letters/0/id", json!(1))]).await;
     assert!(told["letters"][0]["detail"].as_str().expect("a detail").contains("JSON"), "{told}");
-    assert_eq!(get(world, "/audit").await.body["error"], 0);
+    assert_eq!(audit(world).await["error"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,13 +78,13 @@ async fn an_organisation_sees_its_own_part_and_nothing_of_others() {
     let (both, foreign) = (Webhook::push(42, 1), Webhook::push(43, 1));
     world.accept(&both).await;
     world.accept(&foreign).await;
-    becomes(&world, &both, "routed").await;
     becomes(&world, &foreign, "routed").await;
+    tells(&world, &both, &[("/events/0/orgId", json!("org_1")), ("/filtered/0/orgId", json!("org_2"))]).await;
 
     let own = get_as(&world, "org_1", &path(&both)).await.body;
     assert_eq!((own["events"].as_array().map(Vec::len), &own["filtered"]), (Some(1), &json!([])));
-    let refused = get_as(&world, "org_2", &path(&both)).await.body;
-    assert_eq!((&refused["status"], &refused["events"]), (&json!("filtered"), &json!([])));
+    let refused = get_as(&world, "org_2", &path(&both)).await;
+    assert!(says(&refused, &[("/status", json!("filtered")), ("/events", json!([]))]), "{refused:?}");
     let none = get_as(&world, "org_1", &path(&foreign)).await;
     assert_eq!((none.status, &none.body["code"]), (404, &json!("not_found")));
     for (org, count) in [("org_1", 1), ("org_2", 2), ("org_3", 0)] {
@@ -103,21 +112,14 @@ async fn every_attempt_is_told_and_what_is_scheduled_next() {
         ..first.clone()
     };
     record(&mut world, &[failed]).await;
-    let told = eventually("the attempt is told", || async {
-        let told = get(&world, &path(&webhook)).await.body;
-        (told["next"]["endpointId"] == "ep_one").then_some(told)
-    })
-    .await;
+    let next = ("/next/endpointId", json!("ep_one"));
+    let told = tells(&world, &webhook, &[next, ("/events/0/pushes/0/attempts/0/statusCode", json!(503))]).await;
     let push = &told["events"][0]["pushes"][0];
-    assert_eq!((&push["status"], &push["attempts"][0]["statusCode"]), (&json!("scheduled"), &json!(503)));
+    assert_eq!(push["status"], "scheduled");
     assert_eq!((&push["attempts"][0]["errorClass"], &push["attempts"][0]["latencyMs"]), (&json!("status"), &json!(12)));
     assert_eq!(told["next"]["at"], push["nextAt"]);
     record(&mut world, &[schemas::attempt::Attempt { attempt: 2, ..first }]).await;
-    let told = eventually("it is delivered", || async {
-        let told = get(&world, &path(&webhook)).await.body;
-        (told["events"][0]["pushes"][0]["status"] == "delivered").then_some(told)
-    })
-    .await;
+    let told = tells(&world, &webhook, &[("/events/0/pushes/0/status", json!("delivered"))]).await;
     assert_eq!(told["events"][0]["pushes"][0]["attempts"].as_array().map(Vec::len), Some(2));
     assert!(told["next"].is_null());
     let (code, text, _) = world.gw(&["trace", &webhook.delivery()]).await;

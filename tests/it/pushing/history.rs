@@ -7,6 +7,7 @@ use serde_json::json;
 use tests::{Reply, Seen, eventually, never};
 
 use super::Pushes;
+use crate::ledger::{audit, term};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn history_is_pushed_only_where_it_is_wanted() {
@@ -45,6 +46,28 @@ async fn live_events_go_before_a_backlog_of_history() {
     let history = meanwhile.iter().filter(|seen| !live(seen)).count();
     assert!(history <= 12, "{history} of history went before the last of 20 live events");
     receiver.got("/hook", 220).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_that_waits_behind_live_events_is_not_lost() {
+    let mut pushes = Pushes::start().await;
+    let slow = |_: usize, seen: &Seen| match seen.json()["number"].as_i64() {
+        Some(1_000..) => Reply::Status(200),
+        _ => Reply::Hang,
+    };
+    pushes.receiver.on("/hook", slow);
+    let endpoint = pushes.endpoint("/hook", json!({ "history": true, "concurrency": 2 })).await;
+    pushes.history(0..5).await;
+    pushes.receiver.got("/hook", 1).await;
+    pushes.events(1_000..1_003).await;
+    let world = &pushes.world;
+    eventually("live events are delivered, and history waits", || async {
+        let report = audit(world).await;
+        let terms = term(&report["endpoints"], "endpointId", &endpoint.id);
+        let wanted = [("admitted", 8), ("delivered", 3), ("pending", 5), ("lost", 0), ("error", 0)];
+        wanted.iter().all(|(name, number)| terms[*name] == *number).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
