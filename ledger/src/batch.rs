@@ -28,16 +28,26 @@ pub(crate) struct Batch {
     pub(crate) pushes: BTreeMap<PushKey, PushRow>,
     pub(crate) attempts: Vec<AttemptRow>,
     pub(crate) letters: Vec<LetterRow>,
+    /// Deliveries and events at places that were read before.
+    pub(crate) again: Again,
     /// How many messages told nothing that can be read.
     pub(crate) unreadable: u64,
 }
 
+/// What stands now where perhaps something else was read.
+#[derive(Debug, Default)]
+pub(crate) struct Again {
+    pub(crate) deliveries: Vec<DeliveryKey>,
+    /// Place and id.
+    pub(crate) events: Vec<(i64, String)>,
+}
+
 impl Batch {
     /// Adds what a message tells.
-    pub(crate) fn add(&mut self, source: Source, message: &Message) {
+    pub(crate) fn add(&mut self, source: Source, message: &Message, again: bool) {
         let read = match source {
-            Source::Webhooks => self.delivery(message),
-            Source::Events => self.event(message),
+            Source::Webhooks => self.delivery(message, again),
+            Source::Events => self.event(message, again),
             Source::Outcomes => self.outcome(message),
             Source::Attempts => self.attempt(message),
             Source::Letters => self.letter(message),
@@ -60,7 +70,7 @@ impl Batch {
         }
     }
 
-    fn delivery(&mut self, message: &Message) -> Option<()> {
+    fn delivery(&mut self, message: &Message, again: bool) -> Option<()> {
         let get = |name| message.header(name).map(text);
         // What nobody can read is stored all the same: its subject names it.
         let named = subject::webhook_names(&message.subject)?;
@@ -81,11 +91,14 @@ impl Batch {
             correlation: get(header::CORRELATION),
             bytes: get("Nats-Msg-Size").and_then(|size| size.parse().ok()),
         };
+        if again {
+            self.again.deliveries.push(key.clone());
+        }
         self.know(key, DeliveryRow { facts: Facts::STORED, seen: Some(seen), ..DeliveryRow::default() });
         Some(())
     }
 
-    fn event(&mut self, message: &Message) -> Option<()> {
+    fn event(&mut self, message: &Message, again: bool) -> Option<()> {
         let get = |name| message.header(name).map(text);
         let delivery = DeliveryKey {
             sequence: get(header::SEQUENCE)?.parse().ok()?,
@@ -94,9 +107,13 @@ impl Batch {
         };
         let replay = get(header::REPLAY);
         self.know(delivery.clone(), DeliveryRow { facts: Facts::EVENT, ..DeliveryRow::default() });
+        let id = get("ce-id")?;
+        if again {
+            self.again.events.push((number(message.sequence), id.clone()));
+        }
         self.events.push(EventRow {
             sequence: number(message.sequence),
-            id: get("ce-id")?,
+            id,
             org: get(header::ORG)?,
             delivery,
             kind: get("ce-type")?,

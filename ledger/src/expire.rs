@@ -1,4 +1,4 @@
-//! What a stream gave up before anybody dealt with it.
+//! What a stream gave up before anybody dealt with it, and what it lost and got again.
 
 use nats::topology::{GW_EVENT, GW_PARKED, GW_WEBHOOK};
 use sqlx::{Any, any::AnyArguments, query::Query};
@@ -55,6 +55,23 @@ pub(crate) async fn run(writer: &mut Writer, inner: &Inner) -> Result<bool, Erro
         .bind(events.aged(now))
         .bind(STEP)
     };
+    // What the broker lost was dealt with all the same; its sender repeats it, and nothing more comes of it.
+    let repeated = || {
+        sqlx::query(
+            "update deliveries set facts = facts | (select max(lost.facts) from deliveries lost
+                 where lost.state = 'unknown' and lost.stored_at is not null and lost.provider = deliveries.provider
+                     and lost.delivery_id = deliveries.delivery_id)
+             where state = 'pending' and (sequence, provider, delivery_id) in (
+                 select d.sequence, d.provider, d.delivery_id from deliveries lost
+                 join deliveries d on d.delivery_id = lost.delivery_id and d.provider = lost.provider
+                 where lost.state = 'unknown' and lost.stored_at is not null and lost.facts > 0 and d.state = 'pending'
+                 limit $1)",
+        )
+        .bind(STEP)
+    };
+    if !all(writer, repeated).await? {
+        return Ok(false);
+    }
     Ok(all(writer, pending).await? && all(writer, waiting).await? && all(writer, pushes).await?)
 }
 

@@ -14,6 +14,9 @@ use crate::{metrics::Metrics, position::Position, source::Source};
 
 /// How often a stream is asked what it is: another of its name begins anew.
 const LOOK: Duration = Duration::from_secs(2);
+/// Messages that are read again when a stream is opened. A broker that dies may have handed out what it had not written
+/// yet: that is gone, and its place another message's. An atomic batch has at most so many.
+const BACK: i64 = 1_000;
 /// Pause before a stream is opened again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -25,6 +28,8 @@ pub(crate) struct Told {
     pub(crate) position: Position,
     /// None where there was nothing to read, and the place moved all the same.
     pub(crate) message: Option<Message>,
+    /// Whether a message at this place was read before.
+    pub(crate) again: bool,
 }
 
 /// One stream, read into a channel that its writer empties.
@@ -32,6 +37,8 @@ pub(crate) struct Tail {
     pub(crate) broker: Broker,
     pub(crate) source: Source,
     pub(crate) position: Position,
+    /// How far it was read before it was opened.
+    pub(crate) known: i64,
     pub(crate) told: Sender<Told>,
     pub(crate) metrics: Metrics,
 }
@@ -97,6 +104,8 @@ impl Tail {
         if self.tell(None).await.is_err() {
             return Ok(None);
         }
+        self.known = self.position.sequence;
+        self.position.sequence = (self.known - BACK).max(first - 1).max(0).min(self.known);
         let start = Start::Sequence(u64::try_from(self.position.sequence + 1).unwrap_or(1));
         Reader::open(&self.broker, stream, &[">".to_owned()], start, self.source.headers_only()).await.map(Some)
     }
@@ -147,7 +156,8 @@ impl Tail {
     }
 
     async fn tell(&self, message: Option<Message>) -> Result<(), SendError<Told>> {
-        self.told.send(Told { source: self.source, position: self.position, message }).await
+        let again = self.position.sequence <= self.known;
+        self.told.send(Told { source: self.source, position: self.position, message, again }).await
     }
 }
 

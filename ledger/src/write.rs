@@ -4,8 +4,10 @@ use sqlx::AnyConnection;
 use store::Error;
 
 use crate::{
-    batch::Batch,
-    facts::{AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow},
+    batch::{Again, Batch},
+    facts::{
+        AttemptRow, DeliveryKey, DeliveryRow, EventRow, Facts, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
+    },
     position::{self, Positions},
     source::Source,
     writer::Writer,
@@ -23,6 +25,7 @@ pub(crate) struct Rows {
     old_pushes: Vec<(PushKey, PushRow)>,
     attempts: Vec<AttemptRow>,
     letters: Vec<LetterRow>,
+    again: Again,
 }
 
 impl Rows {
@@ -56,6 +59,7 @@ impl Rows {
             old_pushes,
             attempts: batch.attempts,
             letters: batch.letters,
+            again: batch.again,
         }
     }
 }
@@ -64,6 +68,7 @@ impl Rows {
 pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions) -> Result<bool, Error> {
     let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
     let (db, statements): (&mut AnyConnection, _) = (&mut write, &mut writer.statements);
+    forget(db, &rows.again).await?;
     statements.insert(db, &rows.deliveries).await?;
     for (key, row) in &rows.old_deliveries {
         amend_delivery(db, key, row).await?;
@@ -84,6 +89,24 @@ pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions
     }
     write.commit().await?;
     Ok(true)
+}
+
+/// Where something else stood when a place was read before, the broker lost it: it was not stored. What became of a lost
+/// delivery is kept for the day that its sender repeats it.
+async fn forget(db: &mut AnyConnection, again: &Again) -> Result<(), Error> {
+    for key in &again.deliveries {
+        let query = sqlx::query(
+            "update deliveries set facts = facts - $1
+             where sequence = $2 and facts & $1 = $1 and not (provider = $3 and delivery_id = $4)",
+        );
+        let query = query.bind(Facts::STORED.0).bind(key.sequence);
+        query.bind(key.provider.clone()).bind(key.delivery.clone()).execute(&mut *db).await?;
+    }
+    for (sequence, id) in &again.events {
+        let query = sqlx::query("delete from events where sequence = $1 and event_id <> $2");
+        query.bind(*sequence).bind(id.clone()).execute(&mut *db).await?;
+    }
+    Ok(())
 }
 
 /// More is known of a delivery that is older than what was sealed: where it was counted already, its row is gone and

@@ -101,7 +101,7 @@ async fn session(inner: &Inner, stop: &CancellationToken) -> Result<End, Error> 
     for source in Source::ALL {
         let position = writer.positions.get(&source).copied().unwrap_or_default();
         let (broker, told, metrics) = (inner.deps.broker.clone(), told.clone(), inner.metrics.clone());
-        tails.spawn(Tail { broker, source, position, told, metrics }.run());
+        tails.spawn(Tail { broker, source, position, known: 0, told, metrics }.run());
     }
     drop(told);
     let ended = writer.follow(inner, &mut heard, stop).await;
@@ -151,7 +151,7 @@ impl Writer {
         for told in told.iter() {
             positions.insert(told.source, told.position);
             if let Some(message) = &told.message {
-                batch.add(told.source, message);
+                batch.add(told.source, message, told.again);
             }
         }
         let messages = told.iter().filter(|told| told.message.is_some()).count() as u64;

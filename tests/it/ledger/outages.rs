@@ -1,9 +1,11 @@
 //! The ledger lags, and catches up.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Value, json};
 use tests::{Link, Postgres, Setup, Webhook, World, eventually};
 
-use super::{audit, get};
+use super::{audit, get, term};
 
 /// All that the ledger tells of some deliveries.
 async fn told(world: &World, webhooks: &[Webhook]) -> Vec<Value> {
@@ -134,4 +136,68 @@ async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothi
     caught_up(&world).await;
     let report = audit(&second).await;
     assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(40)), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_lost_and_got_again_is_counted_once() {
+    let mut world = World::start().await;
+    if !world.owns_broker() {
+        return tests::skip("a broker that loses messages", "the broker is shared");
+    }
+    world.link(&Link::repository("org_1", "42")).await;
+    let push = |number| Webhook::push_numbered(42, 1, number);
+    let accept = async |world: &mut World, numbers: std::ops::Range<u64>| {
+        for number in numbers {
+            world.accept(&push(number)).await;
+        }
+        world.settled().await;
+        caught_up(world).await;
+    };
+    accept(&mut world, 0..5).await;
+    let streams = streams(&world);
+    let (stream, kept) = (streams.join("GW_WEBHOOK"), world.folder().join("kept"));
+    world.stop_gateway();
+    copy(&stream, &kept);
+    world.start_gateway();
+    world.ready().await;
+    accept(&mut world, 5..8).await;
+
+    // As after a crash: the last deliveries are gone, the ledger has read them, and their events are there.
+    world.stop_gateway();
+    std::fs::remove_dir_all(&stream).expect("it is there");
+    copy(&kept, &stream);
+    world.start_gateway();
+    world.ready().await;
+    accept(&mut world, 8..10).await;
+    let report = audit(&world).await;
+    let github = term(&report["providers"], "provider", "github");
+    assert_eq!((&report["error"], &github["stored"], &github["routed"]), (&json!(0), &json!(7), &json!(7)), "{report}");
+
+    // Nobody confirmed them, so their sender repeats them.
+    accept(&mut world, 5..8).await;
+    eventually("they are routed, as they were", || async {
+        let report = audit(&world).await;
+        let github = term(&report["providers"], "provider", "github");
+        let wanted = [("stored", 10), ("routed", 10), ("lost", 0), ("error", 0)];
+        wanted.iter().all(|(name, number)| github[*name] == *number).then_some(())
+    })
+    .await;
+    assert_eq!(audit(&world).await["error"], 0);
+}
+
+/// Where the gateway's own broker keeps its streams.
+fn streams(world: &World) -> PathBuf {
+    world.folder().join("data/nats/store/jetstream/$G/streams")
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("it can be read") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("its kind").is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).expect("it is copied")),
+        }
+    }
 }
