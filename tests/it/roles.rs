@@ -115,6 +115,7 @@ impl Roles {
         assert_eq!((internal.status, &internal.body["status"]), (200, &json!("accepted")), "{internal:?}");
         assert_eq!(self.ingest.events("org_1", 4).await.len(), 4);
         self.pushes().await;
+        self.replays().await;
         self.healthy().await;
     }
 
@@ -138,6 +139,47 @@ impl Roles {
         eventually("nothing is left of the endpoint", || async {
             let names = nats::durable::names(&self.broker, topology::GW_EVENT).await.ok()?;
             (!names.iter().any(|name| name.starts_with("ep_"))).then_some(())
+        })
+        .await;
+    }
+
+    /// Every kind of replay, and a dead letter that goes back to the router.
+    async fn replays(&mut self) {
+        let receiver = Receiver::start().await;
+        let body =
+            json!({ "orgId": "org_1", "url": receiver.url("/hook"), "events": ["*"], "history": true });
+        let made = self.deliver.api(Method::POST, "/endpoints", Some(body)).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        for wishes in [
+            json!({ "mode": "redeliver", "orgId": "org_1" }),
+            json!({ "mode": "redeliver", "orgId": "org_1", "onlyFailed": true }),
+            json!({ "mode": "redeliver", "to": "subject", "provider": "github" }),
+            json!({ "mode": "reroute" }),
+            json!({ "mode": "reroute", "onlyUndelivered": true, "dryRun": true }),
+        ] {
+            let asked = self.deliver.api(Method::POST, "/replays", Some(wishes.clone())).await;
+            assert_eq!(asked.status, 202, "{wishes}: {asked:?}");
+            let path = format!("/replays/{}", asked.body["id"].as_str().expect("an id"));
+            let what = format!("the replay {wishes} ends");
+            let ended = eventually(&what, || async {
+                let shown = self.deliver.api(Method::GET, &path, None).await.body;
+                (shown["status"] != "running").then_some(shown)
+            })
+            .await;
+            assert_eq!(ended["status"], "done", "{ended}");
+        }
+        receiver.got("/hook", 1).await;
+
+        self.ingest.accept(&Webhook::new("github", "push", "no JSON")).await;
+        self.ingest.stored(topology::GW_DLQ, "gw.dlq.router.>", 1).await;
+        let letters = self.deliver.api(Method::GET, "/dead-letters", None).await.body;
+        assert_eq!(letters["deadLetters"].as_array().map(Vec::len), Some(1), "{letters}");
+        let body = json!({ "stage": "router" });
+        let redriven = self.deliver.api(Method::POST, "/dead-letters/redrive", Some(body)).await;
+        assert_eq!(redriven.status, 200, "{redriven:?}");
+        eventually("the router looked at it again", || async {
+            let info = topology::consumer_info(&self.broker, topology::GW_JOB, "redrive").await.ok()?;
+            (info.num_pending == 0 && info.num_ack_pending == 0 && info.delivered.stream_sequence > 0).then_some(())
         })
         .await;
     }
