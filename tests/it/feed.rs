@@ -10,14 +10,14 @@ use tests::{KEY, Link, Setup, Webhook, World, eventually};
 
 /// A server-sent event as a reader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     id: u64,
     kind: String,
     data: String,
 }
 
 /// An open stream.
-struct Feed {
+pub(crate) struct Feed {
     response: Response,
     read: BytesMut,
     /// The last id that was given, with or without an event.
@@ -25,7 +25,7 @@ struct Feed {
 }
 
 impl Feed {
-    async fn open(world: &World, query: &str, place: Option<u64>) -> Self {
+    pub(crate) async fn open(world: &World, query: &str, place: Option<u64>) -> Self {
         let mut request =
             Client::new().get(format!("{}/events/stream?{query}", world.api_url())).header("x-api-key", KEY);
         if let Some(place) = place {
@@ -58,7 +58,7 @@ impl Feed {
         }
     }
 
-    async fn take(&mut self, count: usize) -> Vec<Seen> {
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<Seen> {
         let mut seen = Vec::with_capacity(count);
         while seen.len() < count {
             seen.push(self.next().await.expect("an event"));
@@ -82,7 +82,7 @@ async fn a_reader_sees_old_and_new_events_of_its_organisation_each_once_and_in_o
     let mut world = World::start().await;
     world.link(&Link::repository("org_1", "42")).await;
     world.link(&Link::repository("org_2", "43")).await;
-    let webhooks: Vec<Webhook> = (0..60).map(|index| Webhook::push(42 + index % 2, index)).collect();
+    let webhooks: Vec<Webhook> = (0..60).map(|index| Webhook::push_numbered(42 + index % 2, 1, index)).collect();
     for webhook in &webhooks[..40] {
         world.accept(webhook).await;
     }
@@ -179,13 +179,13 @@ async fn a_reader_misses_nothing_when_the_broker_is_killed() {
     }
     world.link(&Link::repository("org_1", "42")).await;
     let mut feed = Feed::open(&world, "orgId=org_1", None).await;
-    let first: Vec<Webhook> = (0..5).map(|index| Webhook::push(42, index)).collect();
+    let first: Vec<Webhook> = (0..5).map(|index| Webhook::push_numbered(42, 1, index)).collect();
     for webhook in &first {
         world.accept(webhook).await;
     }
     let mut seen = feed.take(5).await;
     world.kill_nats();
-    let second: Vec<Webhook> = (5..10).map(|index| Webhook::push(42, index)).collect();
+    let second: Vec<Webhook> = (5..10).map(|index| Webhook::push_numbered(42, 1, index)).collect();
     for webhook in &second {
         eventually("the broker is back", || async { (world.post(webhook).await.status == 200).then_some(()) }).await;
     }

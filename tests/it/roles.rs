@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{Answer, Receiver, Reply, Setup, Webhook, World, eventually};
 
-use crate::{raw::Raw, server::Server};
+use crate::{feed::Feed, raw::Raw, server::Server};
 
 /// One gateway a role, and the admin's connection.
 pub(crate) struct Roles {
@@ -143,11 +143,10 @@ impl Roles {
         .await;
     }
 
-    /// Every kind of replay, and a dead letter that goes back to the router.
+    /// Every kind of replay, events over HTTP, and a dead letter that goes back to the router.
     async fn replays(&mut self) {
         let receiver = Receiver::start().await;
-        let body =
-            json!({ "orgId": "org_1", "url": receiver.url("/hook"), "events": ["*"], "history": true });
+        let body = json!({ "orgId": "org_1", "url": receiver.url("/hook"), "events": ["*"], "history": true });
         let made = self.deliver.api(Method::POST, "/endpoints", Some(body)).await;
         assert_eq!(made.status, 201, "{made:?}");
         for wishes in [
@@ -163,12 +162,17 @@ impl Roles {
             let what = format!("the replay {wishes} ends");
             let ended = eventually(&what, || async {
                 let shown = self.deliver.api(Method::GET, &path, None).await.body;
+                for world in [&self.deliver, &self.router] {
+                    let log = std::fs::read_to_string(world.folder().join("gw-1.log")).unwrap_or_default();
+                    assert!(!log.to_lowercase().contains("violation"), "{log}");
+                }
                 (shown["status"] != "running").then_some(shown)
             })
             .await;
             assert_eq!(ended["status"], "done", "{ended}");
         }
         receiver.got("/hook", 1).await;
+        assert_eq!(Feed::open(&self.deliver, "orgId=org_1&from=first", None).await.take(5).await.len(), 5);
 
         self.ingest.accept(&Webhook::new("github", "push", "no JSON")).await;
         self.ingest.stored(topology::GW_DLQ, "gw.dlq.router.>", 1).await;

@@ -27,7 +27,7 @@ mod chunks;
 use chunks::Chunks;
 
 /// Messages dealt with together.
-const CHUNK: usize = 500;
+const CHUNK: usize = 2_000;
 /// How long a task is held before the next one takes its place.
 const SLICE: Duration = Duration::from_secs(10);
 /// The most time between two states: what a crash repeats, and how fast a cancellation is noticed.

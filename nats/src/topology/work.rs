@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, Compression, DiscardPolicy};
+use async_nats::jetstream::stream::{self, DiscardPolicy};
 use schemas::{replay, subject};
 
 use super::{DAY, DUPLICATE_WINDOW, GIB, Settings, StreamSpec, base, consumer, only};
@@ -69,7 +69,6 @@ fn jobs(settings: &Settings) -> StreamSpec {
 fn replays(settings: &Settings) -> StreamSpec {
     only(stream::Config {
         discard: DiscardPolicy::Old,
-        compression: Some(Compression::S2),
         max_age: DAY,
         duplicate_window: DUPLICATE_WINDOW,
         max_bytes: settings.bytes(GW_REPLAY, 4 * GIB),
