@@ -310,3 +310,14 @@ fn both_shipped_brokers_sync_each_write() {
         assert!(conf.lines().any(|line| line.trim() == "sync_interval: always"), "{name}");
     }
 }
+
+#[test]
+fn the_container_is_built_from_every_crate_and_runs_every_role() {
+    let (ignored, compose) = (text(".dockerignore"), text("compose.yaml"));
+    for member in CRATES.iter().chain(&["tests", "bench", "migrations"]) {
+        assert!(ignored.lines().any(|line| line == format!("!{member}")), ".dockerignore leaves {member} out");
+    }
+    for role in ["ingest", "router", "deliver", "ledger", "vault"] {
+        assert!(compose.contains(&format!("command: [serve, --role, {role}]")), "compose.yaml runs no {role}");
+    }
+}
