@@ -15,6 +15,7 @@ use crate::{
         AttemptRow, DeliveryKey, DeliveryRow, EventRow, Facts, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
         Seen,
     },
+    lost::Again,
     source::Source,
 };
 
@@ -32,14 +33,6 @@ pub(crate) struct Batch {
     pub(crate) again: Again,
     /// How many messages told nothing that can be read.
     pub(crate) unreadable: u64,
-}
-
-/// What stands now where perhaps something else was read.
-#[derive(Debug, Default)]
-pub(crate) struct Again {
-    pub(crate) deliveries: Vec<DeliveryKey>,
-    /// Place and id.
-    pub(crate) events: Vec<(i64, String)>,
 }
 
 impl Batch {
@@ -92,7 +85,7 @@ impl Batch {
             bytes: get("Nats-Msg-Size").and_then(|size| size.parse().ok()),
         };
         if again {
-            self.again.deliveries.push(key.clone());
+            self.again.deliveries.insert(key.sequence, key.clone());
         }
         self.know(key, DeliveryRow { facts: Facts::STORED, seen: Some(seen), ..DeliveryRow::default() });
         Some(())
@@ -109,7 +102,7 @@ impl Batch {
         self.know(delivery.clone(), DeliveryRow { facts: Facts::EVENT, ..DeliveryRow::default() });
         let id = get("ce-id")?;
         if again {
-            self.again.events.push((number(message.sequence), id.clone()));
+            self.again.events.insert(number(message.sequence), id.clone());
         }
         self.events.push(EventRow {
             sequence: number(message.sequence),
@@ -247,7 +240,7 @@ fn state(outcome: PushOutcome) -> &'static str {
 }
 
 /// A header's value as a database takes it.
-fn text(value: &str) -> String {
+pub(crate) fn text(value: &str) -> String {
     clean(header::decode(value))
 }
 

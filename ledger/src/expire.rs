@@ -3,7 +3,7 @@
 use nats::topology::{GW_EVENT, GW_PARKED, GW_WEBHOOK};
 use sqlx::{Any, any::AnyArguments, query::Query};
 
-use crate::{Inner, error::Error, extent::Extent, facts::Facts, maintain::STEP, writer::Writer};
+use crate::{Inner, error::Error, extent::Extent, facts::Facts, maintain::STEP, source::Source, writer::Writer};
 
 /// Marks what is expired. Tells whether this process still writes.
 pub(crate) async fn run(writer: &mut Writer, inner: &Inner) -> Result<bool, Error> {
@@ -55,18 +55,22 @@ pub(crate) async fn run(writer: &mut Writer, inner: &Inner) -> Result<bool, Erro
         .bind(events.aged(now))
         .bind(STEP)
     };
-    // What the broker lost was dealt with all the same; its sender repeats it, and nothing more comes of it.
+    // What became of a delivery that the broker lost counts for the one that its sender repeated.
+    let read = writer.positions.get(&Source::Webhooks).map_or(0, |position| position.sequence);
     let repeated = || {
         sqlx::query(
             "update deliveries set facts = facts | (select max(lost.facts) from deliveries lost
-                 where lost.state = 'unknown' and lost.stored_at is not null and lost.provider = deliveries.provider
-                     and lost.delivery_id = deliveries.delivery_id)
-             where state = 'pending' and (sequence, provider, delivery_id) in (
+                 where lost.state = 'unknown' and lost.provider = deliveries.provider
+                     and lost.delivery_id = deliveries.delivery_id
+                     and (deliveries.facts | lost.facts) <> deliveries.facts)
+             where facts & 1 = 1 and (sequence, provider, delivery_id) in (
                  select d.sequence, d.provider, d.delivery_id from deliveries lost
                  join deliveries d on d.delivery_id = lost.delivery_id and d.provider = lost.provider
-                 where lost.state = 'unknown' and lost.stored_at is not null and lost.facts > 0 and d.state = 'pending'
-                 limit $1)",
+                 where lost.state = 'unknown' and lost.sequence <= $1 and d.facts & 1 = 1
+                     and (d.facts | lost.facts) <> d.facts
+                 limit $2)",
         )
+        .bind(read)
         .bind(STEP)
     };
     if !all(writer, repeated).await? {

@@ -2,7 +2,7 @@
 
 use schemas::outcome::Kind;
 
-/// What is known of a delivery, a bit each. They only ever add up, so streams may be read in any order.
+/// What is known of a delivery, a bit each. They add up, so streams may be read in any order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Facts(pub(crate) i64);
 

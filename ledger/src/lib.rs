@@ -15,6 +15,7 @@ mod facts;
 mod http;
 mod insert;
 mod lease;
+mod lost;
 mod maintain;
 mod metrics;
 mod position;

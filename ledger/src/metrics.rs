@@ -32,6 +32,7 @@ struct Inner {
     errors: Family<ByEquation, Gauge>,
     messages: Counter,
     unreadable: Counter,
+    lost: Counter,
     pruned: Counter,
     writing: Gauge,
 }
@@ -43,6 +44,8 @@ impl Metrics {
         registry.register("gw_ledger_missed", "Messages given up before the ledger read them", inner.missed.clone());
         registry.register("gw_ledger_messages", "Messages written to the ledger", inner.messages.clone());
         registry.register("gw_ledger_unreadable", "Messages that told the ledger nothing", inner.unreadable.clone());
+        let help = "Messages that the ledger had read and the broker lost when it died";
+        registry.register("gw_ledger_lost", help, inner.lost.clone());
         registry.register("gw_ledger_pruned", "Rows sealed into totals", inner.pruned.clone());
         registry.register("gw_ledger_writing", "1 while this process writes the ledger", inner.writing.clone());
         registry.register(
@@ -51,6 +54,11 @@ impl Metrics {
             inner.errors.clone(),
         );
         Self(Arc::new(inner))
+    }
+
+    /// So many messages were lost by the broker.
+    pub(crate) fn lost(&self, messages: u64) {
+        self.0.lost.inc_by(messages);
     }
 
     /// A stream's last message is this one.

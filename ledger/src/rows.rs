@@ -124,6 +124,7 @@ impl Row for (PushKey, PushRow) {
     const COLUMNS: usize = 15;
     const THEN: &'static str = concat!(
         "on conflict (event_id, endpoint_id) do update set \
+         sequence = case when excluded.stored_at is not null then excluded.sequence else pushes.sequence end, \
          stored_at = coalesce(excluded.stored_at, pushes.stored_at), \
          admitted = case when excluded.admitted = 1 then 1 else pushes.admitted end",
         newest!(

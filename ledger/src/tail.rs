@@ -36,9 +36,12 @@ pub(crate) struct Told {
 pub(crate) struct Tail {
     pub(crate) broker: Broker,
     pub(crate) source: Source,
+    /// How far it is read; while something is read again, how far it was.
     pub(crate) position: Position,
-    /// How far it was read before it was opened.
+    /// How far it was ever read.
     pub(crate) known: i64,
+    /// The last message that was read.
+    pub(crate) place: i64,
     pub(crate) told: Sender<Told>,
     pub(crate) metrics: Metrics,
 }
@@ -88,25 +91,28 @@ impl Tail {
     async fn open(&mut self) -> Result<Option<Reader>, nats::Error> {
         let stream = self.source.stream();
         let info = topology::stream_info(&self.broker, stream).await?;
-        let (made, first) = (topology::made(&info), number(info.state.first_sequence));
+        let (made, state) = (topology::made(&info), info.state);
+        let (first, last) = (number(state.first_sequence), number(state.last_sequence));
         if self.position.made != made {
             if self.position.made != 0 {
                 info!(stream, "ledger.read: the stream is another one; it is read from its first message");
             }
             self.position = Position { made, sequence: 0, missed: self.position.missed };
+            self.known = 0;
         }
+        self.known = self.known.max(self.position.sequence);
         let gap = first - self.position.sequence - 1;
         if self.position.sequence > 0 && gap > 0 {
             warn!(stream, messages = gap, "ledger.missed: the stream gave up messages that were not read");
             self.position.missed += gap;
             self.position.sequence = first - 1;
         }
+        self.position.sequence = self.position.sequence.min(last.max(first - 1)).max(0);
+        self.place = (self.position.sequence - BACK).max(first - 1).max(0);
         if self.tell(None).await.is_err() {
             return Ok(None);
         }
-        self.known = self.position.sequence;
-        self.position.sequence = (self.known - BACK).max(first - 1).max(0).min(self.known);
-        let start = Start::Sequence(u64::try_from(self.position.sequence + 1).unwrap_or(1));
+        let start = Start::Sequence(u64::try_from(self.place + 1).unwrap_or(1));
         Reader::open(&self.broker, stream, &[">".to_owned()], start, self.source.headers_only()).await.map(Some)
     }
 
@@ -118,7 +124,7 @@ impl Tail {
             match timeout_at(look, reader.next()).await {
                 Ok(Ok(message)) => {
                     idle = false;
-                    self.position.sequence = number(message.sequence);
+                    self.place = number(message.sequence);
                     self.tell(Some(message)).await?;
                 }
                 Ok(Err(_ended)) => return Err(End::Reopen),
@@ -140,12 +146,12 @@ impl Tail {
         }
         let last = number(info.state.last_sequence);
         self.metrics.last(self.source, last);
-        if idle && last > self.position.sequence {
-            let next = u64::try_from(self.position.sequence + 1).unwrap_or(1);
+        if idle && last > self.place {
+            let next = u64::try_from(self.place + 1).unwrap_or(1);
             let found = nats::next_from(&self.broker, stream, next, ">").await.map_err(|_| End::Reopen)?;
             match found {
                 None => {
-                    self.position.sequence = last;
+                    self.place = last;
                     self.tell(None).await?;
                 }
                 // The reader sleeps.
@@ -155,8 +161,9 @@ impl Tail {
         Ok(())
     }
 
-    async fn tell(&self, message: Option<Message>) -> Result<(), SendError<Told>> {
-        let again = self.position.sequence <= self.known;
+    async fn tell(&mut self, message: Option<Message>) -> Result<(), SendError<Told>> {
+        let again = self.place <= self.known;
+        self.position.sequence = self.position.sequence.max(self.place);
         self.told.send(Told { source: self.source, position: self.position, message, again }).await
     }
 }

@@ -4,10 +4,9 @@ use sqlx::AnyConnection;
 use store::Error;
 
 use crate::{
-    batch::{Again, Batch},
-    facts::{
-        AttemptRow, DeliveryKey, DeliveryRow, EventRow, Facts, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
-    },
+    batch::Batch,
+    facts::{AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow},
+    lost::{self, Again},
     position::{self, Positions},
     source::Source,
     writer::Writer,
@@ -64,11 +63,11 @@ impl Rows {
     }
 }
 
-/// Writes rows and how far the streams were read. Tells whether this process still writes.
-pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions) -> Result<bool, Error> {
-    let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
+/// Writes rows and how far the streams were read. Tells how many messages turned out to be lost, and nothing where
+/// another process writes now.
+pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions) -> Result<Option<u64>, Error> {
+    let Some(mut write) = writer.lease.begin().await? else { return Ok(None) };
     let (db, statements): (&mut AnyConnection, _) = (&mut write, &mut writer.statements);
-    forget(db, &rows.again).await?;
     statements.insert(db, &rows.deliveries).await?;
     for (key, row) in &rows.old_deliveries {
         amend_delivery(db, key, row).await?;
@@ -82,31 +81,14 @@ pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions
     }
     statements.insert(db, &rows.attempts).await?;
     statements.insert(db, &rows.letters).await?;
+    let lost = lost::forget(db, &rows.again, positions).await?;
     for (source, position) in positions {
         if writer.positions.get(source) != Some(position) {
             position::save(db, *source, *position).await?;
         }
     }
     write.commit().await?;
-    Ok(true)
-}
-
-/// Where something else stood when a place was read before, the broker lost it: it was not stored. What became of a lost
-/// delivery is kept for the day that its sender repeats it.
-async fn forget(db: &mut AnyConnection, again: &Again) -> Result<(), Error> {
-    for key in &again.deliveries {
-        let query = sqlx::query(
-            "update deliveries set facts = facts - $1
-             where sequence = $2 and facts & $1 = $1 and not (provider = $3 and delivery_id = $4)",
-        );
-        let query = query.bind(Facts::STORED.0).bind(key.sequence);
-        query.bind(key.provider.clone()).bind(key.delivery.clone()).execute(&mut *db).await?;
-    }
-    for (sequence, id) in &again.events {
-        let query = sqlx::query("delete from events where sequence = $1 and event_id <> $2");
-        query.bind(*sequence).bind(id.clone()).execute(&mut *db).await?;
-    }
-    Ok(())
+    Ok(Some(lost))
 }
 
 /// More is known of a delivery that is older than what was sealed: where it was counted already, its row is gone and

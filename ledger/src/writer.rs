@@ -101,7 +101,7 @@ async fn session(inner: &Inner, stop: &CancellationToken) -> Result<End, Error> 
     for source in Source::ALL {
         let position = writer.positions.get(&source).copied().unwrap_or_default();
         let (broker, told, metrics) = (inner.deps.broker.clone(), told.clone(), inner.metrics.clone());
-        tails.spawn(Tail { broker, source, position, known: 0, told, metrics }.run());
+        tails.spawn(Tail { broker, source, position, known: 0, place: 0, told, metrics }.run());
     }
     drop(told);
     let ended = writer.follow(inner, &mut heard, stop).await;
@@ -160,14 +160,21 @@ impl Writer {
         let mut complained = false;
         loop {
             match write::rows(self, &rows, &positions).await {
-                Ok(true) => {
+                Ok(Some(lost)) => {
+                    if lost > 0 {
+                        warn!(
+                            messages = lost,
+                            "ledger.lost: the broker had stored them, and has others in their places now"
+                        );
+                        inner.metrics.lost(lost);
+                    }
                     self.positions = positions;
                     self.renewed = Instant::now();
                     inner.metrics.wrote(messages, unreadable, &self.positions);
                     told.clear();
                     return true;
                 }
-                Ok(false) => {
+                Ok(None) => {
                     warn!("ledger.lease: another process writes now");
                     return false;
                 }

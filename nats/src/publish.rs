@@ -1,7 +1,7 @@
 //! Storing messages. A publish has three outcomes: stored, duplicate, or unknown, and an unknown one is tried
 //! again with the same id until the caller's deadline.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
 use async_nats::RequestErrorKind;
 use tokio::{sync::mpsc, time::Instant};
@@ -24,8 +24,13 @@ use pipeline::Pipeline;
 const TRY: Duration = Duration::from_secs(2);
 /// Pause before another try, in milliseconds: between the two.
 const PAUSE: std::ops::Range<u64> = 20..200;
-/// Messages in order that are confirmed one after the other sooner than a batch of them is staged.
-const SERIAL: usize = 8;
+/// So few messages in order are confirmed one after the other: on most brokers sooner than a batch of them is staged.
+const SERIAL: usize = 4;
+/// Messages that one caller sends before the first is confirmed: few enough that several callers find room.
+const AHEAD: usize = 512;
+/// Messages of a set that stays together, and their bytes: well below what the server takes in a batch.
+const SET: usize = 500;
+const SET_BYTES: usize = 3 << 20;
 
 /// The broker has the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,28 +211,32 @@ impl Publisher {
         }
     }
 
-    /// Stores messages so that none stands before one that was given earlier: a few one after the other, more as one
-    /// atomic batch.
+    /// Stores messages so that none stands before one that was given earlier: a few one after the other, more in atomic
+    /// batches.
     pub async fn publish_in_order(
         &self,
         mut messages: Vec<Outgoing>,
         deadline: Instant,
     ) -> Result<Vec<Stored>, PublishError> {
-        for message in &mut messages {
-            trace::inject(&mut message.headers);
-        }
+        messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
         match &self.way {
-            Way::Broker(roads) => {
-                let pass = if messages.len() <= SERIAL { roads.gate.pass(messages.len()) } else { None };
-                if pass.is_none() {
-                    return roads.grouped(messages, deadline).await;
-                }
-                let mut stored = Vec::with_capacity(messages.len());
-                for message in &messages {
-                    stored.push(roads.single(message, deadline).await?);
-                }
-                Ok(stored)
-            }
+            Way::Broker(roads) => roads.in_order(messages, deadline).await,
+            #[cfg(feature = "bench")]
+            Way::Null => Ok(messages.iter().map(|_| Stored::New { sequence: 1 }).collect()),
+        }
+    }
+
+    /// Stores messages as fast as the broker takes them. They stand in the order given, but for those that had to be
+    /// sent again.
+    pub async fn publish_all(
+        &self,
+        mut messages: Vec<Outgoing>,
+        deadline: Instant,
+    ) -> Result<Vec<Stored>, PublishError> {
+        messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
+        match &self.way {
+            Way::Broker(roads) if roads.gate.is_open() => roads.all(&messages, deadline).await,
+            Way::Broker(roads) => roads.in_order(messages, deadline).await,
             #[cfg(feature = "bench")]
             Way::Null => Ok(messages.iter().map(|_| Stored::New { sequence: 1 }).collect()),
         }
@@ -244,6 +253,48 @@ impl Roads {
         .await
     }
 
+    async fn in_order(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<Vec<Stored>, PublishError> {
+        let pass = if messages.len() <= SERIAL { self.gate.pass(messages.len()) } else { None };
+        let mut stored = Vec::with_capacity(messages.len());
+        if pass.is_some() {
+            for message in &messages {
+                stored.push(self.single(message, deadline).await?);
+            }
+            return Ok(stored);
+        }
+        for set in sets(messages) {
+            stored.extend(self.grouped(set, deadline).await?);
+        }
+        Ok(stored)
+    }
+
+    /// Sends one after the other without waiting, then waits for all, and sends again what was not confirmed.
+    async fn all(&self, messages: &[Outgoing], deadline: Instant) -> Result<Vec<Stored>, PublishError> {
+        connected(&self.broker, deadline).await?;
+        let mut flights = VecDeque::with_capacity(messages.len().min(AHEAD));
+        let mut stored = Vec::with_capacity(messages.len());
+        let mut unsent = messages.iter();
+        while stored.len() < messages.len() {
+            if flights.len() < AHEAD
+                && let Some(message) = unsent.next()
+            {
+                let limit = Instant::now() + limit(deadline);
+                flights.push_back((message, self.pipeline.launch(message, limit).await, limit));
+                continue;
+            }
+            let Some((message, flight, limit)) = flights.pop_front() else { break };
+            let landed = match flight {
+                Ok(flight) => flight.landed(limit).await,
+                Err(error) => Err(error),
+            };
+            stored.push(match landed {
+                Err(error) if error.is_transient() => self.single(message, deadline).await?,
+                landed => landed?,
+            });
+        }
+        Ok(stored)
+    }
+
     /// Stores messages with those of others. All of them are one unit: if one is not stored, all are tried again.
     async fn grouped(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<Vec<Stored>, PublishError> {
         let _queued = self.gate.queue();
@@ -254,6 +305,24 @@ impl Roads {
         })
         .await
     }
+}
+
+/// Messages in sets that a server takes as one batch.
+fn sets(messages: Vec<Outgoing>) -> Vec<Vec<Outgoing>> {
+    let mut sets: Vec<Vec<Outgoing>> = Vec::new();
+    let mut bytes = 0;
+    for message in messages {
+        let size = message.size();
+        match sets.last_mut().filter(|set| set.len() < SET && bytes + size <= SET_BYTES) {
+            Some(set) => set.push(message),
+            None => {
+                bytes = 0;
+                sets.push(vec![message]);
+            }
+        }
+        bytes += size;
+    }
+    sets
 }
 
 async fn retry<T, F: Future<Output = Result<T, PublishError>>>(

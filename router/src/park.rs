@@ -14,7 +14,6 @@ use tracing::{info, warn};
 
 use crate::{
     Inner,
-    route::store_in_order,
     translate::{Occasion, Read, Resolution, Unread},
 };
 
@@ -35,7 +34,7 @@ impl Inner {
     pub(crate) async fn park(&self, unclaimed: &[(Message, Read)]) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         let messages = unclaimed.iter().map(|(message, read)| parked(message, read)).collect();
-        let stored = store_in_order(&self.deps.parked, messages, deadline).await?;
+        let stored = self.deps.parked.publish_in_order(messages, deadline).await?;
         let (still, claimed): (Vec<_>, Vec<_>) =
             unclaimed.iter().zip(stored).partition(|((_, read), _)| self.resolve(read).is_empty());
         let said = still.iter().map(|((_, read), _)| self.record_parked(read, deadline));

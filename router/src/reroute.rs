@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Inner,
-    route::store_in_order,
     translate::{Occasion, Read, Resolution, Unread},
 };
 
@@ -33,6 +32,8 @@ mod routed;
 
 use routed::Wanted;
 
+/// Deliveries dealt with together.
+const CHUNK: usize = 500;
 /// Replays at once; more wait for their turn.
 const SLOTS: usize = 2;
 /// Live deliveries that may wait while a replay goes on.
@@ -62,7 +63,7 @@ struct Resolved {
 impl Walk for Reroute {
     /// Of all providers: that needs no consumer, and the router may make none on this stream.
     fn source(&self, _replay: &Replay) -> Source {
-        Source { stream: GW_WEBHOOK, what: What::All }
+        Source { stream: GW_WEBHOOK, what: What::All, chunk: CHUNK }
     }
 
     async fn room(&self, _replay: &Replay, _messages: &[Message]) -> Result<Room, Failure> {
@@ -143,7 +144,7 @@ impl Reroute {
                 events.extend(self.0.events(read, resolution, Occasion::Replay(&replay.request.id)).await?);
             }
         }
-        store_in_order(&self.0.deps.events, events, Instant::now() + PATIENCE).await?;
+        self.0.deps.events.publish_in_order(events, Instant::now() + PATIENCE).await?;
         Ok(())
     }
 

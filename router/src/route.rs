@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nats::{Message, Outgoing, PublishError, Publisher, Stored, Verdict, consume::Handler};
+use nats::{Message, Outgoing, PublishError, Verdict, consume::Handler};
 use schemas::{cause::Chain, header};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
@@ -213,7 +213,7 @@ impl Inner {
         events: Vec<Outgoing>,
     ) -> Result<(), PublishError> {
         let deadline = Instant::now() + PATIENCE;
-        store_in_order(&self.deps.events, events, deadline).await?;
+        self.deps.events.publish_in_order(events, deadline).await?;
         let filtered = deliveries.iter().map(|(read, resolution)| self.record_filtered(read, resolution, deadline));
         join_all(filtered).await.into_iter().collect::<Result<(), PublishError>>()?;
         for (read, resolution) in deliveries {
@@ -221,26 +221,4 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// Stores messages in order, in batches that a server takes.
-pub(crate) async fn store_in_order(
-    publisher: &Publisher,
-    messages: Vec<Outgoing>,
-    deadline: Instant,
-) -> Result<Vec<Stored>, PublishError> {
-    let mut stored = Vec::with_capacity(messages.len());
-    let mut messages = messages.into_iter().peekable();
-    while messages.peek().is_some() {
-        let mut part = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) =
-            messages.next_if(|next| part.len() < BATCH && (bytes == 0 || bytes + next.payload.len() <= BATCH_BYTES))
-        {
-            bytes += next.payload.len();
-            part.push(next);
-        }
-        stored.extend(publisher.publish_in_order(part, deadline).await?);
-    }
-    Ok(stored)
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, TryStreamExt, future::join_all, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
     Message, Outgoing,
     consume::{self, Consumer, DeadLetters, Slots},
@@ -25,6 +25,9 @@ use crate::{
     endpoint::{Directory, Live},
 };
 
+/// Events dealt with together where each is pushed to endpoints, and where each is only stored again.
+const CHUNK: usize = 500;
+const FREE: usize = 2_000;
 /// Replays at once; more wait for their turn.
 const SLOTS: usize = 4;
 /// Pushes that may be due and not yet begun while a replay goes on: live retries stand in the same row.
@@ -96,7 +99,8 @@ impl Walk for Redeliver {
             }
         };
         let headers_only = *to == Target::Endpoints || *dry_run;
-        Source { stream: GW_EVENT, what: What::Matching { filters, headers_only } }
+        let chunk = if *to == Target::Subject { FREE } else { CHUNK };
+        Source { stream: GW_EVENT, what: What::Matching { filters, headers_only }, chunk }
     }
 
     async fn room(&self, replay: &Replay, messages: &[Message]) -> Result<Room, Failure> {
@@ -204,15 +208,13 @@ impl Redeliver {
         }))
     }
 
-    /// Stores messages; they leave in the order given.
     async fn publish(&self, to: Target, messages: Vec<Outgoing>) -> Result<(), Failure> {
         let deadline = Instant::now() + PATIENCE;
         let publisher = match to {
             Target::Endpoints => &self.deps.timers,
             Target::Subject => &self.deps.replays,
         };
-        let stored = messages.into_iter().map(|message| publisher.publish(message, deadline));
-        join_all(stored).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        publisher.publish_all(messages, deadline).await?;
         Ok(())
     }
 }

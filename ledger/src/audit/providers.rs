@@ -10,7 +10,7 @@ use store::Columns;
 use utoipa::ToSchema;
 
 use super::{Between, Moment, young::Young};
-use crate::{error::Error, source::Source};
+use crate::{batch, error::Error, source::Source};
 
 /// How long the next parked delivery may take.
 const NEXT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -133,14 +133,14 @@ async fn parked(moment: &Moment<'_>, name: &str, rows: i64) -> Result<i64, Error
     let mut held = BTreeSet::new();
     for _ in 0..waiting {
         let Some(message) = reader.next_within(NEXT).await? else { break };
-        held.extend(message.header(header::SEQUENCE).and_then(|sequence| sequence.parse::<i64>().ok()));
+        held.extend(message.header(header::DELIVERY).map(batch::text));
         if message.pending == 0 {
             break;
         }
     }
     let query =
-        sqlx::query("select sequence from deliveries where state = 'parked' and provider = $1 and sequence <= $2");
+        sqlx::query("select delivery_id from deliveries where state = 'parked' and provider = $1 and sequence <= $2");
     let rows = query.bind(name.to_owned()).bind(moment.at).fetch_all(&moment.inner.deps.db.pool).await?;
-    let parked = rows.iter().map(|row| row.try_get::<i64, _>(0)).collect::<Result<Vec<_>, _>>()?;
-    Ok(i64::try_from(parked.iter().filter(|sequence| held.contains(sequence)).count()).unwrap_or(i64::MAX))
+    let parked = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(i64::try_from(parked.iter().filter(|delivery| held.contains(*delivery)).count()).unwrap_or(i64::MAX))
 }

@@ -26,11 +26,9 @@ mod chunks;
 
 use chunks::Chunks;
 
-/// Messages dealt with together.
-const CHUNK: usize = 2_000;
 /// How long a task is held before the next one takes its place.
 const SLICE: Duration = Duration::from_secs(10);
-/// The most time between two states: what a crash repeats, and how fast a cancellation is noticed.
+/// Time after which the state is written with the next chunk: what a crash repeats, and how fast a cancellation is noticed.
 const SAVE: Duration = Duration::from_millis(500);
 /// How long a walk that has to wait leaves its task.
 const WAIT: i64 = 1_000;
@@ -49,6 +47,8 @@ pub struct Source {
     pub stream: &'static str,
     /// What of it.
     pub what: What,
+    /// Messages dealt with together, at most; it is looked for room before each.
+    pub chunk: usize,
 }
 
 /// Which messages of a stream a walk reads.
@@ -216,8 +216,9 @@ impl<W: Walk> Walker<W> {
     async fn read(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Result<(Held<Replay>, End), Refused>, Failure> {
         let (over, mut saved) = (Instant::now() + SLICE, Instant::now());
         let cap = held.state.request.rate_per_second.cap();
-        let size = cap.map_or(CHUNK, |cap| (cap as usize / 4).clamp(1, CHUNK));
-        let mut chunks = Chunks::open(&self.broker, self.walk.source(&held.state), &held.state, size).await?;
+        let source = self.walk.source(&held.state);
+        let size = cap.map_or(source.chunk, |cap| (cap as usize / 4).clamp(1, source.chunk));
+        let mut chunks = Chunks::open(&self.broker, source, &held.state, size).await?;
         let mut chunk = chunks.next().await?;
         while !chunk.messages.is_empty() {
             if let Room::WaitsFor(what) = self.walk.room(&held.state, &chunk.messages).await? {

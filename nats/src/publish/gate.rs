@@ -11,7 +11,7 @@ pub(super) struct Gate {
     /// So many may go by themselves at once.
     most: usize,
     single: AtomicUsize,
-    /// Callers whose messages wait for a batch or are in one.
+    /// Callers whose messages wait for others or are on their way with them.
     grouped: AtomicUsize,
 }
 
@@ -29,10 +29,15 @@ impl Gate {
         self.most
     }
 
+    /// Whether all may: batches do not pay on this broker.
+    pub(super) fn is_open(&self) -> bool {
+        self.most == usize::MAX
+    }
+
     /// Lets messages go by themselves while few do. Where batches are gathered at all, nothing passes those that wait:
     /// they would take the broker's time from the batch.
     pub(super) fn pass(&self, count: usize) -> Option<Held<'_>> {
-        if self.most == usize::MAX {
+        if self.is_open() {
             return Some(Held { counter: None, count: 0 });
         }
         if self.grouped.load(Ordering::Relaxed) > 0 {

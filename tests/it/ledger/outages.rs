@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
 use serde_json::{Value, json};
-use tests::{Link, Postgres, Setup, Webhook, World, eventually};
+use tests::{Link, Postgres, Receiver, Setup, Webhook, World, eventually};
 
 use super::{audit, get, term};
 
@@ -145,10 +146,10 @@ async fn what_the_broker_lost_and_got_again_is_counted_once() {
         return tests::skip("a broker that loses messages", "the broker is shared");
     }
     world.link(&Link::repository("org_1", "42")).await;
-    let push = |number| Webhook::push_numbered(42, 1, number);
-    let accept = async |world: &mut World, numbers: std::ops::Range<u64>| {
-        for number in numbers {
-            world.accept(&push(number)).await;
+    let webhooks = pushes(10);
+    let accept = async |world: &mut World, numbers: std::ops::Range<usize>| {
+        for webhook in &webhooks[numbers] {
+            world.accept(webhook).await;
         }
         world.settled().await;
         caught_up(world).await;
@@ -175,14 +176,76 @@ async fn what_the_broker_lost_and_got_again_is_counted_once() {
 
     // Nobody confirmed them, so their sender repeats them.
     accept(&mut world, 5..8).await;
-    eventually("they are routed, as they were", || async {
-        let report = audit(&world).await;
+    adds_up(&world, &[("stored", 10), ("routed", 10), ("lost", 0)]).await;
+    assert!(world.metric("gw_ledger_lost_total").await > 0.5, "it is counted");
+    let (code, said, error) = world.gw(&["ledger", "rebuild"]).await;
+    assert_eq!(code, 0, "{said}{error}");
+    caught_up(&world).await;
+    adds_up(&world, &[("stored", 10), ("routed", 10), ("lost", 0)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_the_broker_lost_is_routed_again_and_pushed_and_adds_up() {
+    let mut world = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").start().await;
+    if !world.owns_broker() {
+        return tests::skip("a broker that loses messages", "the broker is shared");
+    }
+    let receiver = Receiver::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    let body = json!({ "orgId": "org_1", "url": receiver.url("/hook"), "events": ["*"] });
+    assert_eq!(world.api(Method::POST, "/endpoints", Some(body)).await.status, 201);
+    let webhooks = pushes(10);
+    for webhook in &webhooks[..5] {
+        world.accept(webhook).await;
+    }
+    receiver.got("/hook", 5).await;
+    world.settled().await;
+    caught_up(&world).await;
+    world.stop_gateway();
+    let (streams, kept) = (streams(&world), world.folder().join("kept"));
+    copy(&streams, &kept);
+    world.start_gateway();
+    world.ready().await;
+    for webhook in &webhooks[5..8] {
+        world.accept(webhook).await;
+    }
+    receiver.got("/hook", 8).await;
+    world.settled().await;
+    caught_up(&world).await;
+
+    // Everything since is gone, and their places are others'.
+    world.stop_gateway();
+    std::fs::remove_dir_all(&streams).expect("it is there");
+    copy(&kept, &streams);
+    world.start_gateway();
+    world.ready().await;
+    for number in [8, 9, 5, 6, 7] {
+        world.accept(&webhooks[number]).await;
+    }
+    receiver.got("/hook", 13).await;
+    world.settled().await;
+    caught_up(&world).await;
+    adds_up(&world, &[("stored", 10), ("routed", 10), ("lost", 0)]).await;
+    let report = audit(&world).await;
+    let terms = &report["endpoints"][0];
+    let counted = ["admitted", "delivered", "pending", "lost"].map(|name| terms[name].as_i64());
+    assert_eq!(counted, [Some(10), Some(10), Some(0), Some(0)], "{report}");
+}
+
+/// Waits until GitHub's terms are these, and nothing is wrong.
+async fn adds_up(world: &World, wanted: &[(&str, i64)]) {
+    eventually(&format!("it adds up to {wanted:?}"), || async {
+        let report = audit(world).await;
         let github = term(&report["providers"], "provider", "github");
-        let wanted = [("stored", 10), ("routed", 10), ("lost", 0), ("error", 0)];
-        wanted.iter().all(|(name, number)| github[*name] == *number).then_some(())
+        let found = wanted.iter().all(|(name, number)| github[*name] == *number);
+        (found && report["error"] == 0).then_some(())
     })
     .await;
-    assert_eq!(audit(&world).await["error"], 0);
+}
+
+/// Webhooks of one account, each with a delivery id of its own.
+fn pushes(count: u64) -> Vec<Webhook> {
+    (0..count).map(|number| Webhook::push_numbered(42, 1, number)).collect()
 }
 
 /// Where the gateway's own broker keeps its streams.
