@@ -214,10 +214,12 @@ def replay(bench):
         begun = time.monotonic()
         while made.get("status") not in ("done", "cancelled", "failed"):
             if time.monotonic() - begun > bench.sizes["patience"]:
-                raise Failed(f"the replay is {made['state']} after {bench.sizes['patience']} s")
+                raise Failed(f"the replay is {made.get('status')} after {bench.sizes['patience']} s")
             time.sleep(0.2)
             made = ask(gateway, "GET", f"/replays/{made['id']}")
         seconds = time.monotonic() - begun
+        if made["status"] != "done":
+            raise Failed(f"the replay is {made['status']}")
         results[sync] = {"events": count, "seconds": seconds, "per_second": round(count / seconds), "gw": memory(gateway.process), "said": made}
         gateway.stop()
         server.drop()

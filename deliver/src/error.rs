@@ -84,7 +84,7 @@ impl Error {
     pub fn problem(&self) -> Problem {
         match self {
             Self::NotFound => Problem::new(404, "not_found", "Not found"),
-            Self::OtherOrganisation => Problem::new(403, "other_organisation", "Not this organisation's")
+            Self::OtherOrganisation => Problem::new(404, "other_organisation", "Not this organisation's")
                 .detail("The organisation header narrows the caller to another organisation."),
             Self::TooManyEndpoints(most) => {
                 Problem::new(409, "too_many_endpoints", "The organisation has as many endpoints as it may")

@@ -119,6 +119,9 @@ impl Feed {
     async fn follower(&self, ask: &Ask) -> Result<Follower, Error> {
         let state = topology::stream_info(&self.broker, topology::GW_EVENT).await?.state;
         let place = match ask.from {
+            From::Since(time) if state.first_sequence > 1 && topology::first_stored_at(&state) > time => {
+                return Err(Error::Expired { first: state.first_sequence });
+            }
             From::Since(time) => return Ok(Follower::since(&self.broker, topology::GW_EVENT, ask.filters(), time)),
             From::Now => state.last_sequence,
             From::First => state.first_sequence.saturating_sub(1),

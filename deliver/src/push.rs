@@ -23,6 +23,7 @@ use crate::{Deps, endpoint::Endpoints};
 
 mod about;
 mod breaker;
+mod cancelled;
 mod client;
 mod closing;
 mod decide;
@@ -39,6 +40,7 @@ mod target;
 mod turn;
 mod work;
 
+use cancelled::Cancelled;
 pub(crate) use client::Client;
 pub(crate) use metrics::Metrics;
 pub use reach::{BadReach, Reach, Refusal};
@@ -58,6 +60,7 @@ struct Engine {
     /// Stores who may probe.
     claims: Publisher,
     targets: RwLock<HashMap<String, Arc<Target>>>,
+    cancelled: Cancelled,
     /// Whether the endpoints are known.
     known: AtomicBool,
     knows: Notify,
@@ -76,6 +79,7 @@ pub(crate) async fn run(deps: Deps, endpoints: Endpoints, client: Client, metric
         metrics,
         claims,
         targets: RwLock::default(),
+        cancelled: Cancelled::default(),
         known: AtomicBool::new(false),
         knows: Notify::new(),
         opening: Semaphore::new(OPENING),

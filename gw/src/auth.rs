@@ -103,7 +103,7 @@ fn narrow(caller: Caller, request: &Request) -> Result<Caller, Box<Problem>> {
     if let Some(org) = &org
         && !caller.sees(org)
     {
-        let other = Problem::new(403, "other_organisation", "Not this organisation's");
+        let other = Problem::new(404, "other_organisation", "Not this organisation's");
         return Err(other.detail("The key reads another organisation than X-Org-Id names.").into());
     }
     if caller.scope == Scope::Read && !matches!(*request.method(), Method::GET | Method::HEAD) {

@@ -142,7 +142,7 @@ pub(crate) enum TopologyMode {
 /// How messages go to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PublishMode {
-    /// Measures at the start which of the two is faster.
+    /// Measures at the start which of the two is faster, and from how many messages on.
     Auto,
     /// What waits becomes one atomic batch: best where the server syncs each write.
     Batch,

@@ -136,7 +136,9 @@ impl Dev {
              \x20 In a second shell:\n\
              \x20   {gw} tail             events as they come\n\
              \x20   {gw} send {first}      a sample, signed as the provider signs; --list shows all\n\
+             \x20   {gw} trace            what became of the newest delivery\n\
              \x20   {gw} status           streams, lag, routes, rates\n\
+             \x20   {gw} endpoint add --org {ORG} --url http://127.0.0.1:9000/hook --events '{first}:*'\n\
              \x20   {gw} link add --org {ORG} --provider {first} --account <id>\n\
              \x20   nats -s {nats} sub '{events}'\n\n\
              \x20 Its first event:\n",

@@ -132,6 +132,7 @@ pub(crate) fn span(millis: i64) -> String {
     match seconds {
         0 => format!("{:.1}s", millis.max(0) as f64 / 1000.0),
         1..120 => format!("{seconds}s"),
+        3_600 => "1h".to_owned(),
         120..7_200 => format!("{}m", seconds / 60),
         7_200..172_800 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
@@ -157,9 +158,15 @@ mod tests {
         {
             assert_eq!(bytes(number), text);
         }
-        for (millis, text) in
-            [(-5, "0.0s"), (420, "0.4s"), (119_000, "119s"), (150_000, "2m"), (7_200_000, "2h"), (604_800_000, "7d")]
-        {
+        for (millis, text) in [
+            (-5, "0.0s"),
+            (420, "0.4s"),
+            (119_000, "119s"),
+            (150_000, "2m"),
+            (3_600_000, "1h"),
+            (7_200_000, "2h"),
+            (604_800_000, "7d"),
+        ] {
             assert_eq!(span(millis), text);
         }
         assert_eq!(clock(1_700_000_000_123), "22:13:20");

@@ -195,11 +195,13 @@ async fn forget(writer: &mut Writer, before: i64) -> Result<bool, Error> {
             "delete from letters where sequence <= $1 and stored_at < $2",
         ),
     ] {
-        let found = sqlx::query(old).bind(before).bind(STEP).fetch_optional(&writer.lease.db.pool).await?;
-        let Some(row) = found else { continue };
-        let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
-        sqlx::query(delete).bind(row.try_get::<i64, _>(0)?).bind(before).execute(&mut *write).await?;
-        write.commit().await?;
+        for _ in 0..STEPS {
+            let found = sqlx::query(old).bind(before).bind(STEP).fetch_optional(&writer.lease.db.pool).await?;
+            let Some(row) = found else { break };
+            let Some(mut write) = writer.lease.begin().await? else { return Ok(false) };
+            sqlx::query(delete).bind(row.try_get::<i64, _>(0)?).bind(before).execute(&mut *write).await?;
+            write.commit().await?;
+        }
     }
     Ok(true)
 }

@@ -340,6 +340,12 @@ pub async fn stream_info(broker: &Broker, stream: &str) -> Result<stream::Info, 
     broker.api(&format!("STREAM.INFO.{stream}"), &serde_json::Map::new()).await
 }
 
+/// When the first message that a stream holds was stored, milliseconds since the epoch.
+#[must_use]
+pub fn first_stored_at(state: &stream::State) -> i64 {
+    i64::try_from(state.first_timestamp.unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
+}
+
 /// When a stream was made, nanoseconds since the epoch: tells it from another of its name.
 #[must_use]
 pub fn made(info: &stream::Info) -> i64 {

@@ -127,6 +127,8 @@ async fn a_reader_that_comes_back_too_late_is_told_and_never_moved_on_in_silence
     let key = ("x-api-key", KEY);
     let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "0")]).await;
     assert_eq!((code, &body["code"], &body["firstSequence"]), (410, &json!("events_expired"), &json!(first)));
+    let (code, body) = status(&world, "orgId=org_1&since=1h", &[key]).await;
+    assert_eq!((code, &body["code"]), (410, &json!("events_expired")), "an hour ago there were more");
     let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "999999")]).await;
     assert_eq!((code, &body["code"]), (410, &json!("place_unknown")));
     let mut rest = Feed::open(&world, "orgId=org_1", Some(seen[1].id)).await;

@@ -55,7 +55,7 @@ pub(crate) async fn connections_are_adopted_and_shown(world: &World, names: &Nam
     }
     refused(
         &narrowed(world, &names.other, Method::POST, "/connections", Some(adopt.clone())).await,
-        403,
+        404,
         "other_organisation",
     );
     refused(&world.api_with(Method::POST, "/connections", Some(adopt), &[]).await, 401, "unauthorized");

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use tests::{Receiver, Setup, World, eventually};
 use tokio::time::Instant;
 
+use crate::ledger::{audit, term};
+
 mod breaker;
 mod crashes;
 mod delivery;
@@ -129,6 +131,22 @@ impl Pushes {
             (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
         })
         .await;
+    }
+
+    /// Starts the gateway again, with these roles alone; all of them where none is named.
+    async fn as_roles(&mut self, roles: &str) {
+        self.world.stop_gateway();
+        self.world.set("GW_ROLE", roles);
+        self.world.start_gateway();
+        self.world.ready().await;
+    }
+
+    /// Everything adds up, and so many pushes of an endpoint were delivered.
+    async fn adds_up(&self, endpoint: &Made, delivered: i64) {
+        let report = audit(&self.world).await;
+        let terms = term(&report["endpoints"], "endpointId", &endpoint.id);
+        let found = (&report["error"], &terms["admitted"], &terms["delivered"], &terms["lost"]);
+        assert_eq!(found, (&json!(0), &json!(delivered), &json!(delivered), &json!(0)), "{report}");
     }
 
     async fn broker(&mut self) -> Broker {

@@ -70,7 +70,7 @@ impl Error {
     pub(crate) fn problem(&self) -> Problem {
         match self {
             Self::NotFound => Problem::new(404, "not_found", "Not found"),
-            Self::OtherOrganisation => Problem::new(403, "other_organisation", "Not this organisation's")
+            Self::OtherOrganisation => Problem::new(404, "other_organisation", "Not this organisation's")
                 .detail("The organisation header narrows the caller to another organisation."),
             Self::AdminOnly => Problem::new(403, "admin_only", "Only an admin's key may do this"),
             Self::NotActive(status) => Problem::new(400, "installation_not_active", "The connection is not active")

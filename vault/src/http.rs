@@ -148,7 +148,7 @@ async fn remove_link(
 #[utoipa::path(post, path = "/routes/rebuild", tag = "connections", responses((status = 200, description = "Rebuilt", body = Outcome), Refusal))]
 async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller>) -> Result<Json<Outcome>, Error> {
     if caller.org.is_some() {
-        return Err(Error::OtherOrganisation);
+        return Err(Error::AdminOnly);
     }
     Ok(Json(Outcome::Rebuilt(reconcile::run(&vault, reconcile::Strangers::Purge).await?)))
 }

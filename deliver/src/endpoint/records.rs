@@ -92,7 +92,7 @@ impl Records {
         mut wanted: Wanted,
     ) -> Result<(Vec<Shown>, Option<Cursor>), Error> {
         wanted.org = match (wanted.org, &caller.org) {
-            (Some(org), _) if !caller.sees(&org) => return Ok((Vec::new(), None)),
+            (Some(org), _) if !caller.sees(&org) => return Err(Error::NotFound),
             (org, own) => org.or_else(|| own.clone()),
         };
         let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);

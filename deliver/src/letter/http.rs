@@ -115,6 +115,9 @@ async fn list(
     };
     let cursor = cursor(&mut fields);
     fields.faults.none_or(Some(())).map_err(Error::InvalidQuery)?;
+    if which.org.as_ref().is_some_and(|org| !caller.sees(org)) {
+        return Err(Error::NotFound);
+    }
     let Page { letters, next } = scan::page(&deps.broker, &which, &caller, cursor, limit).await?;
     Ok(Json(Listed { dead_letters: letters.iter().map(Line::from).collect(), next: next.map(|next| next.to_string()) }))
 }

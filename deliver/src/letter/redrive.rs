@@ -39,14 +39,15 @@ pub(super) async fn send(deps: &Deps, directory: &Directory, letter: &Letter) ->
     if letter.stage == letter::ENDPOINT {
         return push(deps, directory, letter).await;
     }
-    match letter.stream.as_str() {
-        GW_WEBHOOK => {
+    // What a subscriber's consumer gave up goes to nobody else.
+    match (letter.stream.as_str(), letter.stage.as_str()) {
+        (GW_WEBHOOK, letter::ROUTER) => {
             let sequence = letter.message.sequence;
             let body = serde_json::to_vec(&Redrive { sequence }).map_err(Error::Encode)?;
             Jobs::new(&deps.broker).ask(REDRIVE, &sequence.to_string(), "letter", body).await?;
             Ok(Sent::Back)
         }
-        GW_COMMAND | GW_JOB | GW_RETRY => again(deps, letter).await,
+        (GW_COMMAND, "command") | (GW_JOB, "job") | (GW_RETRY, RETRY) => again(deps, letter).await,
         _ => Ok(Sent::Not("not-redrivable")),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use nats::{
-    Message, Verdict,
+    Message, PublishError, Verdict,
     consume::{self, Consumer, DeadLetters, Handler, Slots},
     durable, topology,
 };
@@ -89,6 +89,15 @@ impl Handler for Due {
         }
         verdicts
     }
+
+    /// With a timer that nobody settled its push ends, and what is recorded must say so.
+    async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
+        let Ok(retry) = serde_json::from_slice::<Retry>(&message.payload) else { return Ok(()) };
+        let mut about = About::of_timer(&retry);
+        self.engine.recall(&mut about).await;
+        let ended = self.engine.end(&about, PushOutcome::Dead, reason).await;
+        ended.map_err(|Stopped| PublishError::Unconfirmed)
+    }
 }
 
 impl Engine {
@@ -119,6 +128,11 @@ impl Engine {
 
     async fn due_for(&self, target: &Target, retry: &Retry, tries: Tries, crowded: bool) -> Result<(), Stopped> {
         let now = self.deps.clock.now();
+        if let (Some(replay), 1) = (&retry.replay, retry.attempt)
+            && self.cancelled.has(&self.deps.broker, replay).await
+        {
+            return Ok(());
+        }
         let Some(rules) = target.rules() else { return self.end_retry(retry, End::Dropped).await };
         match rules.live.endpoint.status {
             EndpointStatus::Disabled => return self.end_retry(retry, End::Dead(closing::reason(target))).await,

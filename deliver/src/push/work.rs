@@ -8,8 +8,12 @@ use std::{
     time::Duration,
 };
 
-use nats::Message;
-use schemas::{cause::Chain, endpoint};
+use nats::{Message, topology};
+use schemas::{
+    attempt::{Attempt, PushOutcome},
+    cause::Chain,
+    endpoint, subject,
+};
 use tracing::debug;
 
 use super::{
@@ -61,7 +65,7 @@ impl Engine {
             self.give_up(&about, event, 0, Reason::Exhausted, &detail).await?;
             return Ok(Done::Settled);
         }
-        let mut tries = Tries::NONE;
+        let mut tries = if wishes.ordered { self.tried(&about, event).await } else { Tries::NONE };
         loop {
             let Turn::Go(go) = self.turn(target, lane).await else { return Ok(Done::Back) };
             let (source, holds) = (Source::of_event(event), go.rules.live.endpoint.ordered);
@@ -70,6 +74,19 @@ impl Engine {
                 After::Ended => return Ok(Done::Settled),
                 After::Hold(until) => self.hold(target, &go.rules, until).await,
             }
+        }
+    }
+
+    /// Requests that an ordered event had before it was handed out again: it goes on where it stood.
+    async fn tried(&self, about: &About, event: &Message) -> Tries {
+        if event.delivered <= 1 {
+            return Tries::NONE;
+        }
+        let subject = subject::attempt(&about.org, &about.endpoint, &about.event);
+        let last = nats::last(&self.deps.broker, topology::GW_ATTEMPT, &subject).await.ok().flatten();
+        match last.and_then(|last| serde_json::from_slice::<Attempt>(&last.payload).ok()) {
+            Some(last) if last.outcome == PushOutcome::Held => Tries { attempt: last.attempt, ..Tries::NONE },
+            _ => Tries::NONE,
         }
     }
 

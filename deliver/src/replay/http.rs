@@ -116,6 +116,9 @@ async fn list(
         Some(_) => fields.fault("limit", Fault::Range(1, LIMIT.1)),
     };
     let limit = fields.faults.none_or(limit).map_err(Error::InvalidQuery)?;
+    if org.is_some_and(|org| !caller.sees(org)) {
+        return Err(Error::NotFound);
+    }
     let jobs: Vec<Held<Replay>> = Jobs::new(&deps.broker).list().await?;
     let wanted = |replay: &Replay| {
         seen(&caller, replay).is_ok()

@@ -70,7 +70,8 @@ fn replays(settings: &Settings) -> StreamSpec {
     only(stream::Config {
         discard: DiscardPolicy::Old,
         max_age: DAY,
-        duplicate_window: DUPLICATE_WINDOW,
+        // A subject takes one message: ids need not be remembered, and a large replay has many.
+        duplicate_window: Duration::from_secs(1),
         max_bytes: settings.bytes(GW_REPLAY, 4 * GIB),
         ..base(settings, GW_REPLAY, "Events that a replay stored again", &[subject::REPLAYED])
     })

@@ -36,7 +36,7 @@ pub(super) async fn live(world: &World, org: &str) {
     }
     refused(&with(world, &reader, Method::GET, "/keys").await, 403, "admin_only");
     let other = [("x-api-key", reader.as_str()), ("x-org-id", "org_foreign")];
-    refused(&world.api_with(Method::GET, "/endpoints", None, &other).await, 403, "other_organisation");
+    refused(&world.api_with(Method::GET, "/endpoints", None, &other).await, 404, "other_organisation");
 
     let admin = world.api(Method::POST, "/keys", Some(json!({ "scope": "admin" }))).await.body;
     let admin_key = admin["key"].as_str().expect("a key");

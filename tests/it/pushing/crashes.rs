@@ -26,6 +26,7 @@ async fn a_receiver_that_was_down_gets_all_it_missed() {
     .await;
     assert_eq!(pushes.receiver.seen("/hook").len(), 45, "each once");
     pushes.idle(&endpoint).await;
+    pushes.adds_up(&endpoint, 45).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +69,7 @@ async fn kill_9_between_answer_and_acknowledgement_repeats_that_request_and_noth
     let attempts = pushes.attempts(&endpoint, 6).await;
     assert!(attempts.iter().all(|attempt| attempt.outcome == PushOutcome::Delivered));
     assert_eq!(attempts.len(), 6, "and it is recorded once");
+    pushes.adds_up(&endpoint, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +96,8 @@ async fn a_broker_that_was_away_costs_no_event_and_no_second_request_of_what_was
     let seen: Vec<String> = pushes.receiver.seen("/hook")[20..].iter().map(tests::Seen::id).collect();
     assert_eq!(seen.iter().collect::<HashSet<_>>(), ids.iter().collect::<HashSet<_>>());
     assert_eq!(pushes.receiver.seen("/hook").len(), 40);
+    pushes.idle(&endpoint).await;
+    pushes.adds_up(&endpoint, 40).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,4 +115,5 @@ async fn a_graceful_stop_finishes_what_is_under_way_and_gives_the_rest_back_at_o
     let different: HashSet<String> = seen.iter().map(tests::Seen::id).collect();
     assert_eq!((seen.len(), different.len()), (10, 10), "none twice, none late");
     pushes.idle(&endpoint).await;
+    pushes.adds_up(&endpoint, 10).await;
 }

@@ -67,3 +67,17 @@ async fn an_operator_lets_a_held_event_go_by_making_the_endpoint_parallel() {
     pushes.receiver.got("/hook", 5).await;
     pushes.idle(&endpoint).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_event_goes_on_counting_after_a_restart() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(500));
+    let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [1, 1, 1, 1, 1, 1] })).await;
+    pushes.event(1).await;
+    pushes.attempts(&endpoint, 2).await;
+    pushes.as_roles("").await;
+    let before = pushes.attempts(&endpoint, 2).await.len();
+    let attempts = pushes.attempts(&endpoint, before + 2).await;
+    let numbers: Vec<usize> = attempts.iter().map(|attempt| attempt.attempt as usize).collect();
+    assert_eq!(numbers, (1..=attempts.len()).collect::<Vec<_>>());
+}

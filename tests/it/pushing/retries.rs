@@ -10,6 +10,7 @@ use tests::Reply;
 use tokio::time::Instant;
 
 use super::{Pushes, status::no_timers};
+use crate::ledger::{audit, term};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_waits_in_the_broker_and_is_tried_again_with_the_same_id() {
@@ -178,4 +179,29 @@ async fn a_receiver_that_is_gone_disables_its_endpoint() {
     assert_eq!(pushes.receiver.seen("/hook").len(), 2, "the third event keeps its place");
     let timers = pushes.timers(&endpoint).await;
     assert!(timers.is_empty(), "{timers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timer_that_nobody_settles_ends_its_push_and_it_adds_up() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(500));
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [5, 3600] })).await;
+    pushes.event(1).await;
+    pushes.attempts(&endpoint, 1).await;
+    pushes.as_roles("ingest,router,vault,ledger").await;
+    let broker = pushes.broker().await;
+    let mut pull = nats::Pull::open(&broker, topology::GW_RETRY, topology::RETRY).await.expect("a pull");
+    for _ in 1..topology::MAX_DELIVER {
+        let timer = pull.next(1).await.expect("the timer, when it is due");
+        nats::give_back(&broker, &timer).await;
+    }
+    drop(pull);
+    pushes.as_roles("").await;
+    let last = pushes.attempts(&endpoint, 2).await.remove(1);
+    assert_eq!((last.outcome, last.reason.as_deref()), (PushOutcome::Dead, Some("exhausted")));
+    pushes.world.stored(topology::GW_DLQ, "gw.dlq.retry.exhausted", 1).await;
+    let report = audit(&pushes.world).await;
+    let terms = term(&report["endpoints"], "endpointId", &endpoint.id);
+    let counted = ["admitted", "dead", "scheduled", "error"].map(|name| terms[name].as_i64());
+    assert_eq!(counted, [Some(1), Some(1), Some(0), Some(0)], "{report}");
 }

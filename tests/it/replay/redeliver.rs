@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use nats::topology::{GW_JOB, GW_REPLAY};
+use nats::topology::{self, GW_JOB, GW_REPLAY, GW_RETRY, RETRY};
 use reqwest::Method;
 use schemas::{header, subject};
 use serde_json::json;
-use tests::{eventually, never};
+use tests::{Reply, eventually, never};
 
 use super::Ground;
 
@@ -156,4 +156,24 @@ async fn a_redelivery_reaches_the_endpoints_that_were_chosen_and_no_other() {
         (receiver.seen("/other").len() > 5 || !receiver.seen("/foreign").is_empty()).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cancelled_replay_left_due_is_not_pushed() {
+    let mut ground = Ground::start().await;
+    ground.events("org_1", 0..400).await;
+    ground.receiver.always("/hook", Reply::After(Duration::from_millis(50), 200));
+    ground.endpoint("org_1", "/hook").await;
+    let replay = ground.replay(json!({ "mode": "redeliver", "orgId": "org_1" })).await;
+    ground.receiver.got("/hook", 5).await;
+    let cancelled = ground.world.api(Method::DELETE, &format!("/replays/{replay}"), None).await;
+    assert_eq!(cancelled.status, 200, "{cancelled:?}");
+    let broker = ground.world.broker().await;
+    eventually("nothing is due any more", || async {
+        let due = topology::consumer_info(&broker, GW_RETRY, RETRY).await.ok()?;
+        (due.num_pending == 0 && due.num_ack_pending == 0).then_some(())
+    })
+    .await;
+    let seen = ground.receiver.seen("/hook").len();
+    assert!(seen < 400, "all {seen} were pushed");
 }

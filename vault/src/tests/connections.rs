@@ -124,7 +124,7 @@ async fn a_narrowed_caller_sees_and_makes_only_its_own() {
 
         let body = json!({"provider": "github", "externalId": "43", "orgId": "org_b"}).to_string();
         let answer = house.ask(&caller, Method::POST, "/connections", body).await;
-        answer.refused(403, "other_organisation");
+        answer.refused(404, "other_organisation");
         let path = format!("/connections/{foreign}/resources");
         let answer = house.ask(&caller, Method::POST, &path, r#"{"providerResourceId": "1"}"#).await;
         answer.refused(404, "not_found");
