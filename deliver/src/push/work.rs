@@ -65,7 +65,7 @@ impl Engine {
             self.give_up(&about, event, 0, Reason::Exhausted, &detail).await?;
             return Ok(Done::Settled);
         }
-        let mut tries = if wishes.ordered { self.tried(&about, event).await } else { Tries::NONE };
+        let mut tries = if wishes.ordered { self.tried(&about).await } else { Tries::NONE };
         loop {
             let Turn::Go(go) = self.turn(target, lane).await else { return Ok(Done::Back) };
             let (source, holds) = (Source::of_event(event), go.rules.live.endpoint.ordered);
@@ -77,11 +77,9 @@ impl Engine {
         }
     }
 
-    /// Requests that an ordered event had before it was handed out again: it goes on where it stood.
-    async fn tried(&self, about: &About, event: &Message) -> Tries {
-        if event.delivered <= 1 {
-            return Tries::NONE;
-        }
+    /// Requests that an ordered event had when it was handed out before: it goes on where it stood. A broker that was
+    /// started again may call this the first time.
+    async fn tried(&self, about: &About) -> Tries {
         let subject = subject::attempt(&about.org, &about.endpoint, &about.event);
         let last = nats::last(&self.deps.broker, topology::GW_ATTEMPT, &subject).await.ok().flatten();
         match last.and_then(|last| serde_json::from_slice::<Attempt>(&last.payload).ok()) {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use nats::topology;
 use schemas::attempt::PushOutcome;
 use serde_json::json;
-use tests::{Reply, Seen};
+use tests::{Reply, Seen, eventually_within};
 
 use super::Pushes;
 
@@ -76,8 +77,15 @@ async fn a_held_event_goes_on_counting_after_a_restart() {
     pushes.event(1).await;
     pushes.attempts(&endpoint, 2).await;
     pushes.as_roles("").await;
-    let before = pushes.attempts(&endpoint, 2).await.len();
-    let attempts = pushes.attempts(&endpoint, before + 2).await;
+    let before = pushes.attempts(&endpoint, 2).await.len() as u64;
+    let (broker, filter) = (pushes.broker().await, [format!("gw.attempt.org_1.{}.>", endpoint.id)]);
+    // What was in hand when the broker stopped may be handed out again after a minute only.
+    eventually_within(Duration::from_secs(120), "it is tried again", || async {
+        let count = nats::count(&broker, topology::GW_ATTEMPT, &filter, 1).await.ok()?;
+        (count >= before + 2).then_some(())
+    })
+    .await;
+    let attempts = pushes.attempts(&endpoint, 4).await;
     let numbers: Vec<usize> = attempts.iter().map(|attempt| attempt.attempt as usize).collect();
     assert_eq!(numbers, (1..=attempts.len()).collect::<Vec<_>>());
 }

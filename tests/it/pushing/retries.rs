@@ -197,9 +197,16 @@ async fn a_timer_that_nobody_settles_ends_its_push_and_it_adds_up() {
     }
     drop(pull);
     pushes.as_roles("").await;
+    // What was in hand when the broker stopped is handed out again after a minute.
+    let broker = pushes.broker().await;
+    let minutes = std::time::Duration::from_secs(120);
+    tests::eventually_within(minutes, "it is buried", || async {
+        let letters = nats::count(&broker, topology::GW_DLQ, &["gw.dlq.retry.exhausted".to_owned()], 1).await.ok()?;
+        (letters == 1).then_some(())
+    })
+    .await;
     let last = pushes.attempts(&endpoint, 2).await.remove(1);
     assert_eq!((last.outcome, last.reason.as_deref()), (PushOutcome::Dead, Some("exhausted")));
-    pushes.world.stored(topology::GW_DLQ, "gw.dlq.retry.exhausted", 1).await;
     let report = audit(&pushes.world).await;
     let terms = term(&report["endpoints"], "endpointId", &endpoint.id);
     let counted = ["admitted", "dead", "scheduled", "error"].map(|name| terms[name].as_i64());
