@@ -121,6 +121,7 @@ pub(crate) fn event(row: &AnyRow) -> Result<EventRow, Error> {
         history: columns.number("history")? == 1,
         replay: columns.optional_text("replay")?,
         connection: columns.optional_text("connection_id")?,
+        links: columns.optional_text("links")?,
         stored_at: columns.number("stored_at")?,
     })
 }

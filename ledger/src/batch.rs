@@ -12,8 +12,8 @@ use schemas::{
 
 use crate::{
     facts::{
-        AttemptRow, DeliveryKey, DeliveryRow, EventRow, Facts, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow,
-        Seen,
+        AdmittedRow, AttemptRow, DeliveryKey, DeliveryRow, EventRow, Facts, FilteredRow, LetterRow, OutcomeRow,
+        PushKey, PushRow, Seen,
     },
     lost::Again,
     source::Source,
@@ -25,6 +25,7 @@ pub(crate) struct Batch {
     pub(crate) deliveries: BTreeMap<DeliveryKey, DeliveryRow>,
     pub(crate) events: Vec<EventRow>,
     pub(crate) outcomes: Vec<OutcomeRow>,
+    pub(crate) admitted: BTreeMap<(String, DeliveryKey), AdmittedRow>,
     pub(crate) filtered: BTreeMap<(String, DeliveryKey), FilteredRow>,
     pub(crate) pushes: BTreeMap<PushKey, PushRow>,
     pub(crate) attempts: Vec<AttemptRow>,
@@ -114,6 +115,7 @@ impl Batch {
             history: subject::is_history(&message.subject),
             replay,
             connection: get(header::CONNECTION),
+            links: links(message),
             stored_at: message.stored_at,
         });
         Some(())
@@ -127,12 +129,17 @@ impl Batch {
             provider: clean(outcome.provider),
             delivery: clean(outcome.delivery_id),
         };
-        let events = i64::try_from(outcome.events).unwrap_or(i64::MAX);
         // A delivery that names nobody is known by its dead letter.
         if !delivery.provider.is_empty() {
             let (facts, reason) = (Facts::of(outcome.outcome), outcome.reason.clone());
             let row = DeliveryRow { facts, reason, ..DeliveryRow::default() };
             self.know(delivery.clone(), row);
+        }
+        for admitted in outcome.admitted {
+            let (org, delivery) = (clean(admitted.org_id), delivery.clone());
+            let row =
+                AdmittedRow { org: org.clone(), delivery: delivery.clone(), sequence, stored_at: message.stored_at };
+            self.admitted.insert((org, delivery), row);
         }
         for filtered in outcome.filtered {
             let links = serde_json::to_string(&filtered.link_ids).ok()?;
@@ -145,13 +152,13 @@ impl Batch {
             stored_at: message.stored_at,
             delivery,
             outcome: match outcome.outcome {
+                Kind::Routed => "routed",
                 Kind::Filtered => "filtered",
                 Kind::Parked => "parked",
                 Kind::Released => "released",
                 Kind::Dead => "dead",
             },
             reason: outcome.reason,
-            events,
             route_revision: number(outcome.route_revision),
             decided_at: outcome.decided_at,
         });
@@ -237,6 +244,13 @@ fn state(outcome: PushOutcome) -> &'static str {
         PushOutcome::Redriven => PushOutcome::Scheduled.as_str(),
         other => other.as_str(),
     }
+}
+
+/// The links that admitted an event, as JSON.
+fn links(message: &Message) -> Option<String> {
+    let named = message.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(header::LINK));
+    let links: Vec<String> = named.map(|(_, link)| text(link)).collect();
+    if links.is_empty() { None } else { serde_json::to_string(&links).ok() }
 }
 
 /// A header's value as a database takes it.

@@ -29,6 +29,8 @@ impl Facts {
     /// What an outcome tells.
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
+            // Its events tell so themselves.
+            Kind::Routed => Self::default(),
             Kind::Filtered => Self::FILTERED,
             Kind::Parked => Self::PARKED,
             Kind::Released => Self::RELEASED,
@@ -90,6 +92,8 @@ pub(crate) struct EventRow {
     pub(crate) history: bool,
     pub(crate) replay: Option<String>,
     pub(crate) connection: Option<String>,
+    /// JSON.
+    pub(crate) links: Option<String>,
     pub(crate) stored_at: i64,
 }
 
@@ -101,9 +105,17 @@ pub(crate) struct OutcomeRow {
     pub(crate) delivery: DeliveryKey,
     pub(crate) outcome: &'static str,
     pub(crate) reason: Option<String>,
-    pub(crate) events: i64,
     pub(crate) route_revision: i64,
     pub(crate) decided_at: i64,
+}
+
+/// An organisation that got an event of a delivery, as the router said.
+#[derive(Clone, Debug)]
+pub(crate) struct AdmittedRow {
+    pub(crate) org: String,
+    pub(crate) delivery: DeliveryKey,
+    pub(crate) sequence: i64,
+    pub(crate) stored_at: i64,
 }
 
 /// An organisation that got nothing of a delivery.

@@ -89,6 +89,7 @@ impl Counted {
                      and state not in ('pending', 'held', 'scheduled')",
             ],
             Self::Filtered => &[
+                "delete from admitted where sequence > $1 and sequence <= $2",
                 "delete from filtered where sequence > $1 and sequence <= $2",
                 "delete from outcomes where sequence > $1 and sequence <= $2",
             ],

@@ -17,11 +17,12 @@ use crate::{
 
 /// Tables whose rows come from the streams alone, and where the rows that stay begin: those at or below it are not
 /// settled, and what the streams tell of them is added to them.
-const TABLES: [(&str, Source); 7] = [
+const TABLES: [(&str, Source); 8] = [
     ("deliveries", Source::Webhooks),
     ("events", Source::Events),
     ("pushes", Source::Events),
     ("outcomes", Source::Outcomes),
+    ("admitted", Source::Outcomes),
     ("filtered", Source::Outcomes),
     ("attempts", Source::Attempts),
     ("letters", Source::Letters),

@@ -1,7 +1,10 @@
 //! How each row is written, so that writing it again changes nothing.
 
 use crate::{
-    facts::{AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow},
+    facts::{
+        AdmittedRow, AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey,
+        PushRow,
+    },
     insert::{Bound, Row},
 };
 
@@ -50,8 +53,8 @@ impl Row for (DeliveryKey, DeliveryRow) {
 
 impl Row for EventRow {
     const INTO: &'static str = "events (sequence, event_id, org_id, provider, delivery_id, delivery_sequence, kind, origin, history, \
-         replay, connection_id, stored_at)";
-    const COLUMNS: usize = 12;
+         replay, connection_id, links, stored_at)";
+    const COLUMNS: usize = 13;
     const THEN: &'static str = "on conflict do nothing";
 
     fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
@@ -67,14 +70,15 @@ impl Row for EventRow {
             .bind(i64::from(self.history))
             .bind(self.replay.clone())
             .bind(self.connection.clone())
+            .bind(self.links.clone())
             .bind(self.stored_at)
     }
 }
 
 impl Row for OutcomeRow {
-    const INTO: &'static str = "outcomes (sequence, stored_at, provider, delivery_id, delivery_sequence, outcome, reason, events, \
+    const INTO: &'static str = "outcomes (sequence, stored_at, provider, delivery_id, delivery_sequence, outcome, reason, \
          route_revision, decided_at)";
-    const COLUMNS: usize = 10;
+    const COLUMNS: usize = 9;
     const THEN: &'static str = "on conflict do nothing";
 
     fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
@@ -86,9 +90,24 @@ impl Row for OutcomeRow {
             .bind(self.delivery.sequence)
             .bind(self.outcome)
             .bind(self.reason.clone())
-            .bind(self.events)
             .bind(self.route_revision)
             .bind(self.decided_at)
+    }
+}
+
+impl Row for AdmittedRow {
+    const INTO: &'static str = "admitted (org_id, delivery_sequence, provider, delivery_id, sequence, stored_at)";
+    const COLUMNS: usize = 6;
+    const THEN: &'static str = "on conflict do nothing";
+
+    fn bind<'q>(&self, query: Bound<'q>) -> Bound<'q> {
+        query
+            .bind(self.org.clone())
+            .bind(self.delivery.sequence)
+            .bind(self.delivery.provider.clone())
+            .bind(self.delivery.delivery.clone())
+            .bind(self.sequence)
+            .bind(self.stored_at)
     }
 }
 

@@ -5,7 +5,10 @@ use store::Error;
 
 use crate::{
     batch::Batch,
-    facts::{AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey, PushRow},
+    facts::{
+        AdmittedRow, AttemptRow, DeliveryKey, DeliveryRow, EventRow, FilteredRow, LetterRow, OutcomeRow, PushKey,
+        PushRow,
+    },
     lost::{self, Again},
     position::{self, Positions},
     source::Source,
@@ -19,6 +22,7 @@ pub(crate) struct Rows {
     old_deliveries: Vec<(DeliveryKey, DeliveryRow)>,
     events: Vec<EventRow>,
     outcomes: Vec<OutcomeRow>,
+    admitted: Vec<AdmittedRow>,
     filtered: Vec<FilteredRow>,
     pushes: Vec<(PushKey, PushRow)>,
     old_pushes: Vec<(PushKey, PushRow)>,
@@ -53,6 +57,7 @@ impl Rows {
             old_deliveries,
             events: batch.events,
             outcomes: batch.outcomes,
+            admitted: batch.admitted.into_values().filter(|row| row.sequence > outcomes).collect(),
             filtered: batch.filtered.into_values().filter(|row| row.sequence > outcomes).collect(),
             pushes,
             old_pushes,
@@ -74,6 +79,7 @@ pub(crate) async fn rows(writer: &mut Writer, rows: &Rows, positions: &Positions
     }
     statements.insert(db, &rows.events).await?;
     statements.insert(db, &rows.outcomes).await?;
+    statements.insert(db, &rows.admitted).await?;
     statements.insert(db, &rows.filtered).await?;
     statements.insert(db, &rows.pushes).await?;
     for (key, row) in &rows.old_pushes {

@@ -1,34 +1,37 @@
 //! Says what became of a delivery where it was not simply an event for each organisation that claims it.
 
+use std::sync::Arc;
+
 use nats::{Outgoing, PublishError};
 use schemas::{
-    outcome::{Filtered, Kind, Outcome},
+    outcome::{Claim, Kind, MOST_LINKS, Outcome},
     subject,
 };
 use tokio::time::Instant;
 
 use crate::{
     Inner,
+    table::Link,
     translate::{Read, Resolution},
 };
 
 impl Inner {
-    pub(crate) async fn record_filtered(
+    /// Who claims it, where that is not one organisation that got its event.
+    pub(crate) async fn record_claims(
         &self,
         read: &Read,
         resolution: &Resolution,
         deadline: Instant,
     ) -> Result<(), PublishError> {
-        if resolution.filtered.is_empty() {
-            return Ok(());
-        }
+        let kind = match (resolution.filtered.is_empty(), resolution.admitted.len()) {
+            (true, 0 | 1) => return Ok(()),
+            (true, _) => Kind::Routed,
+            (false, _) => Kind::Filtered,
+        };
         self.metrics.filtered(read.provider.id, resolution.filtered.len());
-        let filtered = resolution.filtered.iter().map(|(org, links)| Filtered {
-            org_id: org.to_string(),
-            link_ids: links.iter().map(|link| link.id.to_string()).collect(),
-        });
-        let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Filtered);
-        self.say(Outcome { events: resolution.admitted.len(), filtered: filtered.collect(), ..outcome }, deadline).await
+        let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, kind);
+        let (admitted, filtered) = (claims(&resolution.admitted), claims(&resolution.filtered));
+        self.say(Outcome { admitted, filtered, ..outcome }, deadline).await
     }
 
     pub(crate) async fn record_parked(&self, read: &Read, deadline: Instant) -> Result<(), PublishError> {
@@ -42,7 +45,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Released);
-        self.say(Outcome { events: resolution.admitted.len(), ..outcome }, deadline).await
+        self.say(Outcome { admitted: claims(&resolution.admitted), ..outcome }, deadline).await
     }
 
     /// A dead letter was sent back, and is events now.
@@ -53,8 +56,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Released);
-        let reason = Some("redriven".to_owned());
-        self.say(Outcome { events: resolution.admitted.len(), reason, ..outcome }, deadline).await
+        let (admitted, reason) = (claims(&resolution.admitted), Some("redriven".to_owned()));
+        self.say(Outcome { admitted, reason, ..outcome }, deadline).await
     }
 
     pub(crate) async fn record_dead(
@@ -77,7 +80,7 @@ impl Inner {
             sequence,
             outcome,
             reason: None,
-            events: 0,
+            admitted: Vec::new(),
             filtered: Vec::new(),
             route_revision,
             decided_at,
@@ -96,4 +99,9 @@ impl Inner {
         };
         self.deps.outcomes.publish(message, deadline).await.map(drop)
     }
+}
+
+fn claims(orgs: &[(Arc<str>, Vec<Arc<Link>>)]) -> Vec<Claim> {
+    let named = |links: &[Arc<Link>]| links.iter().take(MOST_LINKS).map(|link| link.id.to_string()).collect();
+    orgs.iter().map(|(org, links)| Claim { org_id: org.to_string(), link_ids: named(links) }).collect()
 }

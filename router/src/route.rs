@@ -206,7 +206,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Stores events in order, then says what was filtered.
+    /// Stores events in order, then says who claimed what.
     pub(crate) async fn publish(
         &self,
         deliveries: &[(Read, Resolution)],
@@ -214,8 +214,8 @@ impl Inner {
     ) -> Result<(), PublishError> {
         let deadline = Instant::now() + PATIENCE;
         self.deps.events.publish_in_order(events, deadline).await?;
-        let filtered = deliveries.iter().map(|(read, resolution)| self.record_filtered(read, resolution, deadline));
-        join_all(filtered).await.into_iter().collect::<Result<(), PublishError>>()?;
+        let claims = deliveries.iter().map(|(read, resolution)| self.record_claims(read, resolution, deadline));
+        join_all(claims).await.into_iter().collect::<Result<(), PublishError>>()?;
         for (read, resolution) in deliveries {
             self.metrics.routed(read.provider.id, resolution.admitted.len());
         }

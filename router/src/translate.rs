@@ -12,7 +12,9 @@ use schemas::{
     Delivery, Origin, Provider,
     event::{self, Event},
     event_type::TypeKey,
-    header, provider,
+    header,
+    outcome::MOST_LINKS,
+    provider,
     provider::Received,
     significance,
     source_event::{Context, SourceEvent},
@@ -228,6 +230,8 @@ impl Read {
             payload_ref: reference,
         };
         let mut headers = event.headers(&id, self.delivery.account.as_deref());
+        let named = links.iter().take(MOST_LINKS);
+        headers.extend(named.map(|link| (header::LINK.to_owned(), header::encode(&link.id))));
         if let Occasion::Replay(replay) = occasion {
             headers.push((header::REPLAY.to_owned(), replay.to_owned()));
         }

@@ -20,6 +20,8 @@ pub const ORIGIN: &str = "Gw-Origin";
 pub const ORG: &str = "Gw-Org";
 /// The connection a delivery is bound to.
 pub const CONNECTION: &str = "Gw-Connection";
+/// A link that admitted the delivery, on its event; repeated, see [`crate::outcome::MOST_LINKS`].
+pub const LINK: &str = "Gw-Link";
 /// The backfill run a delivery belongs to.
 pub const RUN: &str = "Gw-Run";
 /// The correlation id of the request that brought the delivery.

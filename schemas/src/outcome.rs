@@ -19,11 +19,12 @@ pub struct Outcome {
     /// Why it is dead: `unreadable`, `payload-unavailable`, `exhausted`; or that it was released from there: `redriven`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// How many organisations got an event.
-    pub events: usize,
+    /// The organisations that got an event, and the links that admitted it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub admitted: Vec<Claim>,
     /// The organisations whose filters admitted nothing, and the links they have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub filtered: Vec<Filtered>,
+    pub filtered: Vec<Claim>,
     /// How far the routes were known.
     pub route_revision: u64,
     /// When it was decided, milliseconds since the epoch.
@@ -35,6 +36,8 @@ pub struct Outcome {
 #[serde(rename_all = "lowercase")]
 #[schema(as = OutcomeKind)]
 pub enum Kind {
+    /// Several organisations got an event, and nobody's filters refused it.
+    Routed,
     /// Links claim it whose filters do not admit it.
     Filtered,
     /// No link claims it.
@@ -45,12 +48,15 @@ pub enum Kind {
     Dead,
 }
 
-/// An organisation that got nothing, and its links.
+/// An organisation that claims a delivery, and its links.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Filtered {
+pub struct Claim {
     /// The organisation.
     pub org_id: String,
-    /// Its links that claim the delivery.
+    /// Its links, [`MOST_LINKS`] of them where there are more.
     pub link_ids: Vec<String>,
 }
+
+/// So many links are named: what only names an account may be claimed by thousands.
+pub const MOST_LINKS: usize = 16;

@@ -23,11 +23,10 @@ pub(super) fn show(trace: &Value) -> Vec<String> {
         lines.push(format!("{}  stored in {} at {}", text(stored, "at"), text(stored, "stream"), stored["sequence"]));
     }
     for filtered in each(trace, "filtered") {
-        let links: Vec<&str> = each(filtered, "linkIds").filter_map(Value::as_str).collect();
         let (at, org) = (text(filtered, "decidedAt"), text(filtered, "orgId"));
-        lines.push(format!("{at}  filtered for {org} by {}", plain(&links.join(", "))));
+        lines.push(format!("{at}  filtered for {org}{}", links(filtered, " by ")));
     }
-    for outcome in each(trace, "outcomes").filter(|outcome| outcome["outcome"] != "filtered") {
+    for outcome in each(trace, "outcomes").filter(|outcome| !told_apart(outcome)) {
         let reason = optional(outcome, "reason", ": ");
         lines.push(format!("{}  {}{reason}", text(outcome, "decidedAt"), text(outcome, "outcome")));
     }
@@ -35,7 +34,11 @@ pub(super) fn show(trace: &Value) -> Vec<String> {
         let replay = optional(event, "replay", ", of replay ");
         let (at, org, kind, id) =
             (text(event, "storedAt"), text(event, "orgId"), text(event, "type"), text(event, "eventId"));
-        lines.push(format!("{at}  {kind} for {org}: event {id} at {}{replay}", event["sequence"]));
+        lines.push(format!(
+            "{at}  {kind} for {org}: event {id} at {}{}{replay}",
+            event["sequence"],
+            links(event, ", by ")
+        ));
         for push in each(event, "pushes") {
             pushed(push, &mut lines);
         }
@@ -72,6 +75,17 @@ fn pushed(push: &Value, lines: &mut Vec<String>) {
     lines.push(format!("{:24}    to {}: {}{reason}", "", text(push, "endpointId"), text(push, "status")));
 }
 
+/// Whether it is told with the organisations it is of.
+fn told_apart(outcome: &Value) -> bool {
+    matches!(outcome["outcome"].as_str(), Some("filtered" | "routed"))
+}
+
+/// The links that decided, with what stands before them.
+fn links(of: &Value, before: &str) -> String {
+    let links: Vec<&str> = each(of, "linkIds").filter_map(Value::as_str).collect();
+    if links.is_empty() { String::new() } else { format!("{before}{}", plain(&links.join(", "))) }
+}
+
 fn each<'a>(value: &'a Value, member: &str) -> impl Iterator<Item = &'a Value> {
     value[member].as_array().into_iter().flatten()
 }
@@ -97,7 +111,7 @@ mod tests {
             "provider": "p", "deliveryId": "d\u{1b}[2J", "status": "routed",
             "received": { "at": "T1", "event": "push", "signatureKey": "previous" },
             "stored": { "stream": "S", "sequence": 7, "at": "T2" },
-            "events": [{ "eventId": "e", "orgId": "o", "type": "p:push", "sequence": 3, "storedAt": "T3", "pushes": [
+            "events": [{ "eventId": "e", "orgId": "o", "linkIds": ["l", "m"], "type": "p:push", "sequence": 3, "storedAt": "T3", "pushes": [
                 { "endpointId": "ep", "status": "scheduled", "attempts": [
                     { "attempt": 1, "outcome": "scheduled", "at": "T4", "statusCode": 500, "latencyMs": 12, "nextAt": "T5" }
                 ] }
@@ -110,7 +124,7 @@ mod tests {
                 "p d [2J: routed",
                 "T1  received push, signed with the previous secret",
                 "T2  stored in S at 7",
-                "T3  p:push for o: event e at 3",
+                "T3  p:push for o: event e at 3, by l, m",
                 "T4    attempt 1: scheduled, 500 in 12 ms, next at T5",
                 "                            to ep: scheduled",
                 "T5  next attempt to ep",

@@ -93,6 +93,8 @@ async fn floor(inner: &Inner, consumer: &str) -> Result<Option<i64>, Error> {
 struct Counts {
     rows: BTreeMap<(String, String), i64>,
     unadmitted: BTreeMap<String, i64>,
+    /// What waits for a timer, whenever its event was stored.
+    scheduled: BTreeMap<String, i64>,
 }
 
 pub(super) async fn add_up(moment: &Moment<'_>, floors: &Floors) -> Result<Vec<Endpoint>, Error> {
@@ -128,7 +130,7 @@ async fn one(
     let admitted = wanted + unadmitted + left(moment, &id).await? + moment.total_of("endpoint", &id);
     let lost = lost(moment, &id, floor).await?;
     let waiting = rows("pending") + rows("held");
-    let timers = timers(moment, &id, rows("scheduled")).await?;
+    let timers = timers(moment, &id, counts.scheduled.get(&id).copied().unwrap_or_default()).await?;
     let mut endpoint = Endpoint {
         org_id: wishes.map(|wishes| wishes.org.clone()).unwrap_or_default(),
         admitted,
@@ -161,6 +163,11 @@ async fn counts(moment: &Moment<'_>) -> Result<Counts, Error> {
         let endpoint = columns.text("endpoint_id")?;
         *counts.unadmitted.entry(endpoint.clone()).or_default() += columns.number("unadmitted")?;
         counts.rows.insert((endpoint, columns.text("state")?), columns.number("number")?);
+    }
+    let scheduled = "select endpoint_id, count(*) as number from pushes where state = 'scheduled' group by endpoint_id";
+    for row in &sqlx::query(scheduled).fetch_all(&moment.inner.deps.db.pool).await? {
+        let columns = Columns { row, table: "pushes", prefix: "" };
+        counts.scheduled.insert(columns.text("endpoint_id")?, columns.number("number")?);
     }
     Ok(counts)
 }
@@ -207,18 +214,23 @@ async fn left(moment: &Moment<'_>, endpoint: &str) -> Result<i64, Error> {
     Ok(position::only(&row.fetch_one(&moment.inner.deps.db.pool).await?)?)
 }
 
-/// Pushes that wait although the consumer of their lane has acknowledged their events.
+/// Pushes that wait although the consumer of their lane has acknowledged their events. What the stream gave up is
+/// about to be marked as expired.
 async fn lost(moment: &Moment<'_>, endpoint: &str, floor: Floor) -> Result<i64, Error> {
     let row = sqlx::query(
         "select count(*) from pushes p left join events e on e.sequence = p.sequence and e.event_id = p.event_id
          where p.endpoint_id = $1 and p.state in ('pending', 'held')
              and ((e.history = 0 and p.sequence <= $2) or (e.history = 1 and p.sequence <= $3)
-                 or (e.history is null and p.sequence <= $4))",
+                 or (e.history is null and p.sequence <= $4))
+             and p.sequence <= $5 and coalesce(p.stored_at, p.updated_at) >= $6
+             and (p.sequence >= $7 or coalesce(p.stored_at, p.updated_at) >= $8)",
     );
+    let events = moment.extent(Source::Events)?;
     let Floor { live, history } = floor;
     // Whose event's row is gone may be of either lane.
     let either = history.map_or(live, |history| history.min(live));
     let row = row.bind(endpoint.to_owned()).bind(live).bind(history.unwrap_or_default()).bind(either);
+    let row = row.bind(events.last).bind(events.made_at()).bind(events.first).bind(events.aged(moment.now));
     Ok(position::only(&row.fetch_one(&moment.inner.deps.db.pool).await?)?)
 }
 

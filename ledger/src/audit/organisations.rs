@@ -1,4 +1,7 @@
 //! Claims = filtered + events, for each organisation.
+//!
+//! The stream says which events there are, and the router who got one where several claimed a delivery. Where one
+//! organisation did, its delivery is lost without its event, and the providers' equation says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +12,7 @@ use store::Columns;
 use utoipa::ToSchema;
 
 use super::{Between, Moment, young::Young};
-use crate::{error::Error, position, source::Source};
+use crate::{error::Error, source::Source};
 
 /// More organisations than this are counted together.
 const SEPARATE: usize = 256;
@@ -24,7 +27,7 @@ const SLACK: i64 = 600_000;
 #[schema(as = AuditOrganisation)]
 pub(crate) struct Organisation {
     org_id: String,
-    /// As the streams count, and what they have given up.
+    /// As the router and the streams say, and what they have given up.
     claims: i64,
     events: i64,
     filtered: i64,
@@ -36,6 +39,8 @@ struct Count {
     events: i64,
     gone: i64,
     filtered: i64,
+    /// The router said that there is an event, and nobody has seen one.
+    missing: i64,
 }
 
 pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Error> {
@@ -52,6 +57,7 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Err
         all.events += count.events;
         all.gone += count.gone;
         all.filtered += count.filtered;
+        all.missing += count.missing;
         if !together {
             let filters = subject::all_events_of(org);
             let stream = Between::count(moment, Source::Events, &filters, young.from, until).await?;
@@ -62,7 +68,8 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Err
     let everything = [subject::EVENTS.to_owned(), subject::HISTORY_EVENTS.to_owned()];
     let stream = Between::count(moment, Source::Events, &everything, young.from, until).await?;
     let found = all.events - all.gone;
-    let error = stream.near(found) - found;
+    let unseen = stream.near(found) - found;
+    let error = unseen + all.missing;
     if together || error != organisations.iter().map(|organisation| organisation.error).sum::<i64>() {
         let (events, filtered) = (all.events, all.filtered);
         let claims = events + filtered + error;
@@ -74,7 +81,7 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Err
 fn one(moment: &Moment<'_>, org: &str, count: Count, stream: Between) -> Organisation {
     let (sealed, dropped) = (moment.total("organisation", org, "event"), moment.total("organisation", org, "filtered"));
     let found = count.events - count.gone;
-    let error = stream.near(found) - found;
+    let error = stream.near(found) - found + count.missing;
     let (events, filtered) = (count.events + sealed, count.filtered + dropped);
     Organisation { org_id: org.to_owned(), claims: events + filtered + error, events, filtered, error }
 }
@@ -92,29 +99,34 @@ async fn counts(moment: &Moment<'_>, young: Young, until: i64) -> Result<BTreeMa
     for row in &query.fetch_all(pool).await? {
         let columns = Columns { row, table: "events", prefix: "" };
         let (events, gone) = (columns.number("number")?, columns.number("gone")?);
-        counts.insert(columns.text("org_id")?, Count { events, gone, filtered: 0 });
+        counts.insert(columns.text("org_id")?, Count { events, gone, ..Count::default() });
     }
-    for row in &sqlx::query("select org_id, count(*) as number from filtered group by org_id").fetch_all(pool).await? {
+    let said = moment.extent(Source::Outcomes)?.last;
+    let filtered = sqlx::query("select org_id, count(*) as number from filtered where sequence <= $1 group by org_id");
+    for row in &filtered.bind(said).fetch_all(pool).await? {
         let columns = Columns { row, table: "filtered", prefix: "" };
         counts.entry(columns.text("org_id")?).or_default().filtered = columns.number("number")?;
+    }
+    for (org, number) in missing(moment).await? {
+        counts.entry(org).or_default().missing = number;
     }
     Ok(counts)
 }
 
-/// How many of the events that outcomes tell of are in no row.
-pub(super) async fn missing(moment: &Moment<'_>) -> Result<i64, Error> {
+/// How many of the events that the router told of are in no row.
+async fn missing(moment: &Moment<'_>) -> Result<Vec<(String, i64)>, Error> {
     let oldest = moment.now - moment.inner.retention + SLACK;
     let until = moment.extent(Source::Outcomes)?.last;
-    let row = sqlx::query(
-        "select cast(coalesce(sum(said - found), 0) as bigint) from (
-             select o.events as said, (select count(*) from events e
-                 where e.delivery_id = o.delivery_id and e.provider = o.provider) as found
-             from outcomes o where o.events > 0 and o.sequence <= $1 and o.stored_at > $2) told
-         where found < said",
-    )
-    .bind(until)
-    .bind(oldest)
-    .fetch_one(&moment.inner.deps.db.pool)
-    .await?;
-    Ok(position::only(&row)?)
+    let query = sqlx::query(
+        "select a.org_id, count(*) as number from admitted a where a.sequence <= $1 and a.stored_at > $2
+             and not exists (select 1 from events e where e.delivery_id = a.delivery_id
+                 and e.provider = a.provider and e.org_id = a.org_id)
+         group by a.org_id",
+    );
+    let rows = query.bind(until).bind(oldest).fetch_all(&moment.inner.deps.db.pool).await?;
+    let read = |row| {
+        let columns = Columns { row, table: "admitted", prefix: "" };
+        Ok((columns.text("org_id")?, columns.number("number")?))
+    };
+    rows.iter().map(read).collect()
 }

@@ -70,6 +70,8 @@ struct Event {
     event_id: String,
     org_id: String,
     connection_id: Option<String>,
+    /// The links that admitted it, 16 at most.
+    link_ids: Vec<String>,
     #[serde(rename = "type")]
     kind: String,
     sequence: i64,
@@ -150,7 +152,7 @@ pub(crate) async fn of(
         received,
         stored,
         next: pushes::next(&events),
-        outcomes: outcomes(db, provider, delivery).await?,
+        outcomes: outcomes(db, caller, provider, delivery, &filtered).await?,
         events,
         filtered,
         letters,
@@ -238,6 +240,7 @@ async fn events(db: &Db, caller: &Caller, provider: &str, delivery: &str) -> Res
             event_id: row.id,
             org_id: row.org,
             connection_id: row.connection,
+            link_ids: row.links.and_then(|links| serde_json::from_str(&links).ok()).unwrap_or_default(),
             kind: row.kind,
             sequence: row.sequence,
             stored_at: instant::rfc3339(row.stored_at),
@@ -263,7 +266,19 @@ async fn filtered(db: &Db, caller: &Caller, provider: &str, delivery: &str) -> R
     Ok(filtered)
 }
 
-async fn outcomes(db: &Db, provider: &str, delivery: &str) -> Result<Vec<Outcome>, Error> {
+/// What the router said; who is narrowed to an organisation is not told what others' filters did.
+async fn outcomes(
+    db: &Db,
+    caller: &Caller,
+    provider: &str,
+    delivery: &str,
+    filtered: &[Filtered],
+) -> Result<Vec<Outcome>, Error> {
+    let shown = |outcome: &str| match outcome {
+        "routed" => caller.org.is_none(),
+        "filtered" => caller.org.is_none() || !filtered.is_empty(),
+        _ => true,
+    };
     let query = sqlx::query("select * from outcomes where delivery_id = $1 and provider = $2 order by sequence");
     let rows = query.bind(delivery.to_owned()).bind(provider.to_owned()).fetch_all(&db.pool).await?;
     let read = |row| {
@@ -275,7 +290,8 @@ async fn outcomes(db: &Db, provider: &str, delivery: &str) -> Result<Vec<Outcome
             route_revision: columns.number("route_revision")?,
         })
     };
-    rows.iter().map(read).collect()
+    let outcomes = rows.iter().map(read).collect::<Result<Vec<_>, Error>>()?;
+    Ok(outcomes.into_iter().filter(|outcome| shown(&outcome.outcome)).collect())
 }
 
 /// The dead letters of a delivery; who is narrowed to an organisation sees those of its events.

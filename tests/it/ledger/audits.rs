@@ -29,10 +29,63 @@ async fn every_term_comes_from_its_own_source_and_the_error_is_none() {
     }
     let second = term(&report["organisations"], "orgId", "org_2");
     assert_eq!((&second["claims"], &second["events"], &second["filtered"]), (&json!(2), &json!(1), &json!(1)));
-    let earlier = super::get(&world, "/audit?at=2").await.body;
-    assert_eq!((&earlier["at"], &earlier["error"]), (&json!(2), &json!(0)), "{earlier}");
     let (code, text, _) = world.gw(&["audit"]).await;
     assert!(code == 0 && text.contains("it adds up"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_adds_up_at_an_earlier_delivery_and_refuses_one_that_is_not_stored_yet() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "42") }).await;
+    for number in 0..3 {
+        let webhook = Webhook::push_numbered(42, 1, number);
+        world.accept(&webhook).await;
+        becomes(&world, &webhook, "routed").await;
+    }
+    eventually("the outcomes are read", || async {
+        let report = audit(&world).await;
+        (term(&report["organisations"], "orgId", "org_2")["filtered"] == 3).then_some(())
+    })
+    .await;
+    let report = super::get(&world, "/audit?at=3").await.body;
+    assert_eq!(term(&report["organisations"], "orgId", "org_1")["events"], 3, "the last is all there is: {report}");
+    let earlier = super::get(&world, "/audit?at=2").await.body;
+    assert_eq!((&earlier["at"], &earlier["error"]), (&json!(2), &json!(0)), "{earlier}");
+    assert_eq!(term(&earlier["providers"], "provider", "github")["stored"], 2);
+    let [first, second] = ["org_1", "org_2"].map(|org| term(&earlier["organisations"], "orgId", org));
+    // Its own event may have come within its millisecond.
+    let one_or_two = |number: &serde_json::Value| matches!(number.as_i64(), Some(1 | 2));
+    assert!(one_or_two(&first["events"]) && one_or_two(&second["filtered"]), "{earlier}");
+    let later = super::get(&world, "/audit?at=4").await;
+    let says = &later.body["errors"]["at"][0];
+    assert_eq!((later.status, &later.body["code"]), (400, &json!("invalid_query")), "{later:?}");
+    assert!(says.as_str().is_some_and(|says| says.contains("at most 3")), "{later:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_event_of_one_of_two_organisations_is_missed_by_whoever_never_saw_it() {
+    let mut world = World::start().await;
+    for org in ["org_1", "org_2"] {
+        world.link(&Link::repository(org, "42")).await;
+    }
+    let webhook = Webhook::push(42, 1);
+    world.accept(&webhook).await;
+    becomes(&world, &webhook, "routed").await;
+    let event = world.stored(topology::GW_EVENT, "gw.event.org_2.>", 1).await.remove(0);
+    nats::delete(&world.broker().await, topology::GW_EVENT, event.sequence).await.expect("it is deleted");
+    let asked = world.api(Method::POST, "/ledger/rebuild", None).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    // Its delivery is routed: the other's event says so. What the router said of both is left.
+    let report = eventually("the rows are made anew", || async {
+        let report = audit(&world).await;
+        let events = report["organisations"].as_array().expect("organisations").iter().map(|org| &org["events"]);
+        (report["error"] == 1 && events.eq([&json!(1), &json!(0)])).then_some(report)
+    })
+    .await;
+    let second = term(&report["organisations"], "orgId", "org_2");
+    assert_eq!((&second["claims"], &second["error"]), (&json!(1), &json!(1)), "{report}");
+    assert_eq!(report["providers"][0]["error"], 0, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

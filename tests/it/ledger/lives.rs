@@ -10,7 +10,7 @@ use super::{attempt_of, audit, becomes, get, get_as, path, record, says, tells};
 /// Routed, filtered, parked, released, dead: each as it is told.
 async fn lives(world: &mut World) {
     let (_, link) = world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "42") }).await;
-    let (connection, _) = world.link(&Link::repository("org_1", "42")).await;
+    let (connection, admitting) = world.link(&Link::repository("org_1", "42")).await;
     let routed = Webhook::push(42, 1).signed_with(tests::PREVIOUS);
     world.accept(&routed).await;
     let told = tells(
@@ -25,7 +25,7 @@ async fn lives(world: &mut World) {
     let events = told["events"].as_array().expect("events");
     assert_eq!(events.len(), 1, "{told}");
     assert_eq!((&events[0]["type"], &events[0]["connectionId"]), (&json!("github:push"), &json!(connection)));
-    assert_eq!(told["filtered"][0]["linkIds"], json!([link]));
+    assert_eq!((&told["events"][0]["linkIds"], &told["filtered"][0]["linkIds"]), (&json!([admitting]), &json!([link])));
 
     world.link(&Link { events: Some(&["issues"]), ..Link::repository("org_2", "43") }).await;
     let filtered = Webhook::push(43, 1);
@@ -85,6 +85,8 @@ async fn an_organisation_sees_its_own_part_and_nothing_of_others() {
     assert_eq!((own["events"].as_array().map(Vec::len), &own["filtered"]), (Some(1), &json!([])));
     let refused = get_as(&world, "org_2", &path(&both)).await;
     assert!(says(&refused, &[("/status", json!("filtered")), ("/events", json!([]))]), "{refused:?}");
+    let said = |told: &serde_json::Value| told["outcomes"].as_array().map(Vec::len);
+    assert_eq!((said(&own), said(&refused.body)), (Some(0), Some(1)), "what another's filters did is not told");
     let none = get_as(&world, "org_1", &path(&foreign)).await;
     assert_eq!((none.status, &none.body["code"]), (404, &json!("not_found")));
     for (org, count) in [("org_1", 1), ("org_2", 2), ("org_3", 0)] {

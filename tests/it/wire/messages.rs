@@ -96,6 +96,15 @@ async fn outcomes(world: &mut World, golden: &mut Golden) {
     let outcome = world.stored(topology::GW_OUTCOME, "gw.outcome.github.golden-filtered", 1).await.remove(0);
     golden.message("outcome-filtered", &outcome);
 
+    let both = ["org_9", "org_10"];
+    for org in both {
+        world.link(&Link { account: "9", ..Link::repository(org, "99") }).await;
+    }
+    let routed = r#"{"installation":{"id":9},"repository":{"id":99}}"#;
+    world.accept(&still("github", "push", routed, "golden-routed")).await;
+    let outcome = world.stored(topology::GW_OUTCOME, "gw.outcome.github.golden-routed", 1).await.remove(0);
+    golden.message("outcome-routed", &outcome);
+
     let parked = r#"{"installation":{"id":7},"repository":{"id":77}}"#;
     world.accept(&still("github", "push", parked, "golden-parked").with("traceparent", TRACE)).await;
     golden.message("parked", &world.stored(topology::GW_PARKED, "gw.parked.>", 1).await[0]);
