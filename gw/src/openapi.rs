@@ -1,20 +1,37 @@
 //! The description of the API: made from the routes that run here, at `/openapi.json`.
 
 use axum::{Json, Router, routing::get};
-use utoipa::openapi::{
-    InfoBuilder, LicenseBuilder, OpenApi, PathItem, RefOr, Schema, Type,
-    schema::SchemaType,
-    security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+use utoipa::{
+    OpenApi as _,
+    openapi::{
+        InfoBuilder, LicenseBuilder, OpenApi, PathItem, RefOr, Schema, Type,
+        schema::SchemaType,
+        security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme},
+    },
 };
 
 /// Routes that need no key.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+const OPEN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/openapi.json"];
 
 /// The route of the description.
 pub(crate) fn route(description: OpenApi) -> Router {
-    let description = Json(complete(description));
+    let description = Json(complete(description.merge_from(Itself::openapi())));
     Router::new().route("/openapi.json", get(|| std::future::ready(description)))
 }
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(itself))]
+struct Itself;
+
+/// What this API takes and answers.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "health",
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = serde_json::Value))
+)]
+#[expect(dead_code, reason = "the answer is made once, of all routes")]
+fn itself() {}
 
 /// Says whose API it is, and which keys it takes.
 fn complete(mut api: OpenApi) -> OpenApi {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemas::{attempt::Attempt, event::Event, outcome::Outcome, provider};
+use schemas::{attempt::Attempt, connection, event::Event, outcome::Outcome, provider, replay};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
@@ -13,6 +13,7 @@ use crate::{
 };
 
 mod asyncapi;
+mod channels;
 
 /// Where the description of the API keeps its schemas.
 const COMPONENTS: &str = "#/components/schemas/";
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &SchemaArgs) -> Result<(), Error> {
     output::line(format!("{document:#}"))
 }
 
-/// The JSON Schema (2020-12) of an event, with those of attempts and outcomes, and all types that are known.
+/// The JSON Schema (2020-12) of an event, with those of all other messages, and all types that are known.
 fn events() -> Value {
     let text = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -46,6 +47,8 @@ fn messages() -> BTreeMap<String, Value> {
     collect::<Event>(&mut found);
     collect::<Attempt>(&mut found);
     collect::<Outcome>(&mut found);
+    collect::<connection::Change>(&mut found);
+    collect::<replay::Request>(&mut found);
     found
 }
 
@@ -101,8 +104,8 @@ mod tests {
     #[test]
     fn the_document_of_subjects_names_every_stream_that_others_read() {
         let document = asyncapi::document().to_string();
-        for stream in ["GW_WEBHOOK", "GW_EVENT", "GW_PARKED", "GW_OUTCOME", "GW_ATTEMPT", "GW_CONNECTION", "GW_DLQ"] {
-            assert!(document.contains(stream), "{stream}");
+        for stream in ["WEBHOOK", "EVENT", "REPLAY", "PARKED", "OUTCOME", "ATTEMPT", "CONNECTION", "DLQ", "COMMAND"] {
+            assert!(document.contains(&format!("\"GW_{stream}\"")), "{stream}");
         }
     }
 }

@@ -101,6 +101,24 @@ pub(crate) async fn delivery(
     }
 }
 
+/// Hands in a delivery of a service of ours: another name of `POST /deliveries/{provider}`.
+#[utoipa::path(
+    post,
+    path = "/webhooks/{provider}",
+    tag = "deliveries",
+    params(("provider" = ProviderId, Path, description = "The provider's id")),
+    request_body = Form<'_>,
+    responses((status = 200, description = "It is stored", body = Answer<'_>), (status = 408, description = "The body came too slowly", body = Problem, content_type = "application/problem+json"), Refusal)
+)]
+pub(crate) async fn webhook(
+    ingest: State<Ingest>,
+    name: Result<Path<String>, PathRejection>,
+    caller: Extension<Caller>,
+    request: Request<Body>,
+) -> Response {
+    delivery(ingest, name, caller, request).await
+}
+
 impl Inner {
     async fn receive_internal(
         &self,

@@ -117,7 +117,7 @@ impl Ingest {
     pub fn api(&self) -> OpenApiRouter {
         OpenApiRouter::new()
             .routes(routes!(internal::delivery))
-            .route("/webhooks/{provider}", post(internal::delivery))
+            .routes(routes!(internal::webhook))
             .with_state(self.clone())
     }
 }

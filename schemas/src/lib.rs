@@ -6,6 +6,7 @@ pub mod ambient;
 pub mod attempt;
 pub mod caller;
 pub mod cause;
+pub mod connection;
 pub mod delivery;
 pub mod endpoint;
 pub mod event;

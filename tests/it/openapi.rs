@@ -30,7 +30,16 @@ async fn the_description_names_every_route_with_what_it_takes_and_answers() {
     for name in text.split("#/components/schemas/").skip(1).filter_map(|rest| rest.split('"').next()) {
         assert!(description["components"]["schemas"][name].is_object(), "{name} is named and not described");
     }
-    for path in ["/endpoints/{id}/secret/rotate", "/replays", "/dead-letters", "/keys", "/deliveries", "/audit"] {
+    for path in [
+        "/openapi.json",
+        "/webhooks/{provider}",
+        "/endpoints/{id}/secret/rotate",
+        "/replays",
+        "/dead-letters",
+        "/keys",
+        "/deliveries",
+        "/audit",
+    ] {
         assert!(description["paths"][path].is_object(), "{path} is not described");
     }
     for (path, item) in description["paths"].as_object().expect("paths") {

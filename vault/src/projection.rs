@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use nats::Outgoing;
 use schemas::{
+    connection,
     header::{self, Headers},
     instant,
     route::{ConnectionState, Route},
@@ -39,30 +40,6 @@ pub(crate) fn connection_key(id: &str) -> String {
     key_segment(id)
 }
 
-/// The body of a message on `gw.connection.>`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Told<'a> {
-    org_id: &'a str,
-    connection_id: &'a str,
-    provider: &'a str,
-    account: &'a str,
-    generation: i64,
-    #[serde(flatten)]
-    link: Option<ToldLink<'a>>,
-    occurred_at: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ToldLink<'a> {
-    link_id: &'a str,
-    kind: &'a str,
-    provider_resource_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    workspace_id: Option<&'a str>,
-}
-
 /// The message that tells of a change. Told again, it has the same id.
 pub(crate) fn message(
     change: &Pending,
@@ -71,18 +48,16 @@ pub(crate) fn message(
     link: Option<&Link>,
 ) -> Result<Outgoing, Error> {
     let key = &change.key;
-    let told = Told {
-        org_id: &connection.org,
-        connection_id: &connection.id,
-        provider: &connection.provider,
-        account: &connection.account,
+    let told = connection::Change {
+        org_id: connection.org.clone(),
+        connection_id: connection.id.clone(),
+        provider: connection.provider.clone(),
+        account: connection.account.clone(),
         generation: connection.generation,
-        link: link.map(|link| ToldLink {
-            link_id: &link.id,
-            kind: &link.kind,
-            provider_resource_id: &link.target,
-            workspace_id: link.workspace.as_deref(),
-        }),
+        link_id: link.map(|link| link.id.clone()),
+        kind: link.map(|link| link.kind.clone()),
+        provider_resource_id: link.map(|link| link.target.clone()),
+        workspace_id: link.and_then(|link| link.workspace.clone()),
         occurred_at: instant::rfc3339(change.at),
     };
     Ok(Outgoing {
