@@ -19,6 +19,9 @@ pub enum Error {
     /// It does not exist, or not for this caller.
     #[error("no such thing")]
     NotFound,
+    /// A body names what does not exist, or not for this caller.
+    #[error("no such thing: {0}")]
+    NoSuch(Faults),
     /// The caller is narrowed to one organisation and asked for another.
     #[error("the caller is narrowed to another organisation")]
     OtherOrganisation,
@@ -84,6 +87,7 @@ impl Error {
     pub fn problem(&self) -> Problem {
         match self {
             Self::NotFound => Problem::new(404, "not_found", "Not found"),
+            Self::NoSuch(faults) => faults.errors_of(Problem::new(404, "not_found", "Not found")),
             Self::OtherOrganisation => Problem::new(404, "other_organisation", "Not this organisation's")
                 .detail("The organisation header narrows the caller to another organisation."),
             Self::TooManyEndpoints(most) => {

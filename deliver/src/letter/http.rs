@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::topology::GW_DLQ;
 use schemas::{
     caller::Caller,
-    fields::{Fault, Fields},
+    fields::{Fault, Faults, Fields},
     instant::Moment,
     problem::Refusal,
 };
@@ -199,6 +199,9 @@ async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Lette
         stream::iter(ids).map(|id| letter(deps, caller, id)).buffered(AT_ONCE).try_collect().await?;
     let mut done = Done::default();
     let unknown = found.iter().filter(|letter| letter.is_none()).count();
+    if unknown > 0 && unknown == found.len() {
+        return Err(Error::NoSuch(Faults::one("ids", Fault::Says("name no dead letter".into()))));
+    }
     if unknown > 0 {
         done.skipped.insert("unknown", unknown);
     }

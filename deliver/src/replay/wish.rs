@@ -110,7 +110,7 @@ pub(super) fn endpoints(request: &Request, directory: &Directory) -> Result<(), 
             faults.add("endpointIds", Fault::Says(format!("names no endpoint: {shown}").into()));
         }
     }
-    faults.none_or(Some(())).map_err(Error::Invalid)
+    faults.none_or(Some(())).map_err(Error::NoSuch)
 }
 
 /// A caller of one organisation replays that one's events only.

@@ -22,7 +22,9 @@ async fn a_wrong_request_is_told_everything_and_a_foreign_one_finds_nothing() {
         assert!(answer.body["errors"][field].is_array(), "{field}: {:?}", answer.body);
     }
     let unknown = json!({ "mode": "redeliver", "endpointIds": ["ep_none"] });
-    assert_eq!(ground.world.api(Method::POST, "/replays", Some(unknown)).await.status, 400);
+    let answer = ground.world.api(Method::POST, "/replays", Some(unknown)).await;
+    assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")), "{answer:?}");
+    assert_eq!(answer.body["errors"]["endpointIds"], json!(["names no endpoint: ep_none"]));
     assert_eq!(ground.world.count(GW_COMMAND, subject::REPLAY_REQUESTED).await, 0, "nothing of it is stored");
     let id = ground.replay(json!({ "mode": "redeliver", "to": "subject", "orgId": "org_1" })).await;
     let narrowed = [("x-api-key", KEY), ("x-org-id", "org_2")];
