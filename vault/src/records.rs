@@ -72,7 +72,7 @@ impl Records {
     /// The connections the caller sees, all or those of one organisation.
     pub(crate) async fn connections(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Connection>, Error> {
         match org.or(caller.org.as_deref()) {
-            Some(org) if !caller.sees(org) => Ok(Vec::new()),
+            Some(org) if !caller.sees(org) => Err(Error::NotFound),
             org => connections::list(&self.db.pool, org).await,
         }
     }

@@ -118,7 +118,7 @@ async fn a_narrowed_caller_sees_and_makes_only_its_own() {
         let all = get("/connections").await;
         assert_eq!(all.body["connections"].as_array().map(Vec::len), Some(1));
         assert_eq!(all.body["connections"][0]["id"], json!(own));
-        assert_eq!(get("/connections?orgId=org_b").await.body, json!({"connections": []}));
+        get("/connections?orgId=org_b").await.refused(404, "not_found");
         get(&format!("/connections/{foreign}")).await.refused(404, "not_found");
         get(&format!("/connections/{foreign}/resources")).await.refused(404, "not_found");
 
