@@ -48,6 +48,21 @@ impl Counted {
         }
     }
 
+    /// The places of the next rows up to a place that were not settled when it was sealed, and are by now.
+    fn left(self) -> &'static str {
+        match self {
+            Self::Deliveries => {
+                "select sequence from deliveries where sequence <= $1 and state not in ('pending', 'parked')
+                 order by sequence limit $2"
+            }
+            Self::Events => {
+                "select sequence from pushes where sequence <= $1 and state not in ('pending', 'held', 'scheduled')
+                 order by sequence limit $2"
+            }
+            Self::Filtered => "select sequence from filtered where sequence <= $1 order by sequence limit $2",
+        }
+    }
+
     /// What the settled rows between two places count.
     fn counts(self) -> &'static [(&'static str, &'static str)] {
         match self {
@@ -168,18 +183,28 @@ async fn step(writer: &mut Writer, inner: &Inner, counted: Counted, before: i64)
         }
         until = row.try_get(0)?;
     }
-    // What was not settled when those around it were sealed may be by now.
-    let (after, until) = if until > sealed { (0, until) } else { (0, sealed) };
-    if until == 0 {
-        return Ok(Step::Enough);
+    if until == sealed {
+        return leftover(writer, inner, counted, sealed).await;
     }
     let Some(mut write) = writer.lease.begin().await? else { return Ok(Step::Lost) };
-    let rows = counted.seal(&mut write, after, until).await?;
+    let sealed_now = counted.seal(&mut write, sealed, until).await?;
     position::seal(&mut write, source, made, until).await?;
     write.commit().await?;
     writer.sealed.insert(source, Position { made, sequence: until, missed: 0 });
-    inner.metrics.pruned(rows);
-    Ok(if i64::try_from(rows).unwrap_or_default() < STEP { Step::Enough } else { Step::More })
+    inner.metrics.pruned(sealed_now);
+    Ok(Step::More)
+}
+
+/// Seals what was not settled when those around it were sealed, and is by now.
+async fn leftover(writer: &mut Writer, inner: &Inner, counted: Counted, sealed: i64) -> Result<Step, Error> {
+    let rows = sqlx::query(counted.left()).bind(sealed).bind(STEP).fetch_all(&writer.lease.db.pool).await?;
+    let Some(last) = rows.last() else { return Ok(Step::Enough) };
+    let until: i64 = last.try_get(0)?;
+    let Some(mut write) = writer.lease.begin().await? else { return Ok(Step::Lost) };
+    let sealed_now = counted.seal(&mut write, 0, until).await?;
+    write.commit().await?;
+    inner.metrics.pruned(sealed_now);
+    Ok(Step::More)
 }
 
 /// Deletes old rows that count for nothing.

@@ -232,7 +232,7 @@ fn base(settings: &Settings, name: &str, description: &str, subjects: &[&str]) -
         max_messages_per_subject: -1,
         max_message_size: -1,
         num_replicas: settings.replicas,
-        duplicate_window: Duration::from_secs(120),
+        duplicate_window: Duration::from_secs(120).min(settings.retention),
         max_consumers: 100,
         allow_direct: true,
         allow_atomic_publish: true,

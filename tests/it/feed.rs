@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use nats::topology;
+use nats::{Outgoing, topology};
 use reqwest::{Client, Method, Response};
+use schemas::Origin;
 use serde_json::{Value, json};
-use tests::{KEY, Link, Setup, Webhook, World, eventually};
+use tests::{KEY, Link, Setup, Webhook, World, eventually, memory};
+use tokio::time::Instant;
+
+use crate::{pushing::event_of, replay::publisher};
 
 /// A server-sent event as a reader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +30,12 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) async fn open(world: &World, query: &str, place: Option<u64>) -> Self {
+        Self::open_with(KEY, world, query, place).await
+    }
+
+    async fn open_with(key: &str, world: &World, query: &str, place: Option<u64>) -> Self {
         let mut request =
-            Client::new().get(format!("{}/events/stream?{query}", world.api_url())).header("x-api-key", KEY);
+            Client::new().get(format!("{}/events/stream?{query}", world.api_url())).header("x-api-key", key);
         if let Some(place) = place {
             request = request.header("Last-Event-ID", place);
         }
@@ -202,4 +210,57 @@ async fn a_stream_ends_when_the_gateway_stops_and_holds_it_up_for_nobody() {
     let mut feed = Feed::open(&world, "orgId=org_1", None).await;
     assert!(world.stop_gateway().success());
     assert_eq!(feed.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_reads_reads_its_own_organisation_alone() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    world.link(&Link::repository("org_2", "43")).await;
+    let body = json!({ "name": "reader", "scope": "read", "orgId": "org_1" });
+    let made = world.api(Method::POST, "/keys", Some(body)).await;
+    let reader = made.body["key"].as_str().expect("a key").to_owned();
+    for index in 0..4 {
+        world.accept(&Webhook::push_numbered(42 + index % 2, 1, index)).await;
+    }
+    world.events("org_2", 2).await;
+    world.events("org_1", 2).await;
+    let mut feed = Feed::open_with(&reader, &world, "from=first", None).await;
+    let last = Webhook::push_numbered(42, 1, 9);
+    let seen = feed.take(2).await;
+    for webhook in [&Webhook::push_numbered(43, 1, 8), &last] {
+        world.accept(webhook).await;
+    }
+    let seen = [seen, feed.take(1).await].concat();
+    let orgs: Vec<Value> = seen.iter().map(|seen| serde_json::from_str::<Value>(&seen.data).expect("JSON")).collect();
+    assert!(orgs.iter().all(|body| body["orgId"] == "org_1"), "{orgs:?}");
+    assert_eq!(deliveries(&seen)[2], last.delivery());
+    let key = ("x-api-key", reader.as_str());
+    assert_eq!(status(&world, "orgId=org_2", &[key]).await.0, 404);
+    assert_eq!(status(&world, "orgId=org_1", &[key, ("x-org-id", "org_2")]).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_reads_nothing_is_waited_for_and_takes_no_memory() {
+    const EVENTS: usize = 300;
+    const BYTES: usize = 200 << 10;
+    let mut world = World::start().await;
+    let events = (0..EVENTS).map(|number| {
+        let body = json!({ "deliveryId": number.to_string(), "text": "x".repeat(BYTES) });
+        Outgoing { payload: body.to_string().into(), ..event_of("org_1", Origin::Live, number) }
+    });
+    let publisher = publisher(&mut world).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    publisher.publish_all(events.collect(), deadline).await.expect("stored");
+    let before = memory(world.gateway().pid());
+    let mut feeds = Vec::new();
+    for _ in 0..5 {
+        feeds.push(Feed::open(&world, "orgId=org_1&from=first", None).await);
+    }
+    // What the sockets and a batch each take is taken; then nothing moves.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let grown = memory(world.gateway().pid()).saturating_sub(before);
+    assert!(grown < 5 * EVENTS * BYTES / 2, "{} MiB for five readers that do not read", grown >> 20);
+    let seen = feeds[0].take(EVENTS).await;
+    assert_eq!(deliveries(&seen), (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
 }

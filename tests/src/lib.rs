@@ -14,7 +14,7 @@ mod world;
 pub use broker::Isolation;
 pub use database::Postgres;
 pub use eventually::{eventually, eventually_within, never};
-pub use process::{Gateway, gw_binary, kill};
+pub use process::{Gateway, gw_binary, kill, memory};
 pub use receiver::{Receiver, Reply, Seen};
 pub use webhook::{Webhook, sign};
 pub use world::{Answer, KEY, Link, PREVIOUS, SECRET, Setup, World, nats_server};

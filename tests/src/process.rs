@@ -136,3 +136,11 @@ fn tail(log: &Path) -> String {
     let from = text.len().saturating_sub(4000);
     text.get(from..).unwrap_or(&text).to_owned()
 }
+
+/// Bytes of memory that a process holds.
+#[must_use]
+pub fn memory(pid: i32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<usize>().ok()).unwrap_or_default() << 10
+}

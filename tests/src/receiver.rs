@@ -93,6 +93,8 @@ struct Shared {
     seen: Mutex<Vec<Seen>>,
     /// Requests under way, and the most there were at once, by path.
     under_way: Mutex<HashMap<String, (usize, usize)>>,
+    /// Bytes of large answers that connections took, by path.
+    written: Mutex<HashMap<String, usize>>,
 }
 
 /// A listening receiver. It answers 200 where no script says otherwise.
@@ -164,6 +166,12 @@ impl Receiver {
         self.shared.under_way.lock().expect("a lock").get(path).map_or(0, |(_, most)| *most)
     }
 
+    /// Bytes of large answers to a path that connections took.
+    #[must_use]
+    pub fn written(&self, path: &str) -> usize {
+        self.shared.written.lock().expect("a lock").get(path).copied().unwrap_or_default()
+    }
+
     /// Waits until a path got this many requests.
     pub async fn got(&self, path: &str, count: usize) -> Vec<Seen> {
         eventually(&format!("{path} gets {count} requests"), || async {
@@ -229,7 +237,10 @@ async fn serve(stream: impl Connection, shared: &Shared) {
     let mut stream = BufReader::new(stream);
     while let Some(seen) = read(&mut stream).await {
         let reply = shared.begin(&seen);
-        let goes_on = answer(&mut stream, reply).await;
+        let goes_on = match reply {
+            Reply::Large(bytes) => large(&mut stream, bytes, &seen.path, shared).await,
+            reply => answer(&mut stream, reply).await,
+        };
         shared.end(&seen.path);
         if !goes_on {
             return;
@@ -321,16 +332,20 @@ async fn answer(stream: &mut BufReader<impl Connection>, reply: Reply) -> bool {
             write(stream, "SSH-2.0-OpenSSH_9.9\r\n\r\n").await;
             false
         }
-        Reply::Large(bytes) => {
-            write(stream, &format!("HTTP/1.1 200 Said\r\ncontent-length: {bytes}\r\n\r\n")).await;
-            let chunk = "x".repeat(64 * 1024);
-            let mut left = bytes;
-            while left > 0 && write(stream, &chunk[..chunk.len().min(left)]).await {
-                left = left.saturating_sub(chunk.len());
-            }
-            left == 0
-        }
+        Reply::Large(_) => false,
     }
+}
+
+/// Answers with so many bytes, as far as the connection takes them.
+async fn large(stream: &mut BufReader<impl Connection>, bytes: usize, path: &str, shared: &Shared) -> bool {
+    write(stream, &format!("HTTP/1.1 200 Said\r\ncontent-length: {bytes}\r\n\r\n")).await;
+    let chunk = "x".repeat(64 * 1024);
+    let mut left = bytes;
+    while left > 0 && write(stream, &chunk[..chunk.len().min(left)]).await {
+        left = left.saturating_sub(chunk.len());
+        *shared.written.lock().expect("a lock").entry(path.to_owned()).or_default() += chunk.len();
+    }
+    left == 0
 }
 
 async fn write(stream: &mut BufReader<impl Connection>, text: &str) -> bool {

@@ -12,7 +12,7 @@ use nats::topology;
 use serde_json::json;
 use tests::{Reply, Setup, eventually, never};
 
-use super::{Made, Pushes};
+use super::{Made, Pushes, status::no_timers};
 
 /// Fails until it is told to be well.
 fn fails_until(pushes: &Pushes) -> Arc<AtomicBool> {
@@ -66,6 +66,8 @@ async fn after_ten_failures_the_backlog_waits_in_the_log_and_exactly_one_push_pr
     assert_eq!(pushes.timers(&endpoint).await.len(), failed);
     let (paused, pending, text) = seen_by_the_broker(&mut pushes, &endpoint).await;
     assert_eq!((paused, pending, text), (false, 4, None));
+    let (failed, others) = (i64::try_from(failed).expect("few"), 60 - i64::try_from(failed).expect("few"));
+    pushes.has(&endpoint, &[("admitted", 60), ("scheduled", failed), ("delivered", others)]).await;
     assert!(pushes.world.metric("gw_endpoint_breaker_open").await < 0.5);
 }
 
@@ -117,4 +119,6 @@ async fn two_processes_send_one_probe_together_and_the_breaker_outlives_them() {
     }
     pushes.idle(&endpoint).await;
     assert!(pushes.world.metric("gw_endpoint_breaker_open").await < 0.5);
+    no_timers(&mut pushes, &endpoint).await;
+    pushes.adds_up(&endpoint, 40).await;
 }

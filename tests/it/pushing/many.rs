@@ -40,13 +40,6 @@ async fn two_thousand_endpoints_of_which_a_tenth_hangs_get_their_events() {
     pushes.publish(events).await;
     let seen = pushes.receiver.got("/good", ORGANISATIONS * EACH * 9 / 10).await;
     assert_eq!(seen.len(), ORGANISATIONS * EACH * 9 / 10);
-    let rss = memory(pushes.world.gateway().pid());
+    let rss = tests::memory(pushes.world.gateway().pid());
     assert!(rss < 400 << 20, "the gateway takes {} MiB", rss >> 20);
-}
-
-/// Bytes of memory that a process holds.
-fn memory(pid: i32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse::<usize>().ok()).unwrap_or_default() << 10
 }

@@ -28,6 +28,7 @@ async fn a_failing_event_holds_its_place_and_those_behind_it() {
     let held: Vec<_> = attempts.iter().filter(|attempt| attempt.outcome == PushOutcome::Held).collect();
     assert_eq!(held.len(), 2);
     assert!(held.iter().all(|attempt| attempt.next_at.is_some_and(|next| next > attempt.at)));
+    pushes.adds_up(&endpoint, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,6 +54,7 @@ async fn it_goes_on_in_order_after_a_crash_and_past_its_schedule() {
     assert_eq!(numbers(&pushes.receiver.seen("/hook")[before..]), [0, 1, 2, 3, 4]);
     pushes.idle(&endpoint).await;
     assert_eq!(pushes.letters(0).await.len(), 0);
+    pushes.adds_up(&endpoint, 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,6 +69,7 @@ async fn an_operator_lets_a_held_event_go_by_making_the_endpoint_parallel() {
     assert_eq!(letter.subject, "gw.dlq.endpoint.permanent");
     pushes.receiver.got("/hook", 5).await;
     pushes.idle(&endpoint).await;
+    pushes.has(&endpoint, &[("admitted", 3), ("delivered", 2), ("dead", 1)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,8 @@ async fn outcome(pushes: &mut Pushes, bad: &Made) -> (PushOutcome, Option<u16>, 
     let at_once = |attempt: &Attempt| (attempt.attempt, attempt.outcome) == (1, PushOutcome::Delivered);
     assert!(delivered.iter().all(at_once), "the good one is moved: {delivered:?}");
     let first = pushes.attempts(bad, 1).await.remove(0);
+    pushes.has(&good, &[("admitted", 10), ("delivered", 10)]).await;
+    pushes.has(bad, &[("admitted", 10), ("dead", 0), ("expired", 0)]).await;
     (first.outcome, first.status_code, first.error_class)
 }
 
@@ -76,6 +78,9 @@ async fn one_that_speaks_no_http_is_tried_again() {
 async fn ten_mebibytes_of_an_answer_are_not_read() {
     let mut pushes = Pushes::start().await;
     assert_eq!(meets(&mut pushes, Reply::Large(10 << 20)).await, (PushOutcome::Delivered, Some(200), None));
+    // Of each answer, what the two kernels hold is written beside what is read.
+    let written = pushes.receiver.written("/bad");
+    assert!(written > 0 && written < pushes.receiver.seen("/bad").len() * (5 << 20), "{written} bytes are written");
     let log = pushes.world.gateway().log();
     assert!(!log.contains("xxxx"), "an answer is never logged");
 }

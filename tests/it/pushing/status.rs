@@ -7,9 +7,10 @@ use reqwest::Method;
 use rustix::process::Signal;
 use schemas::attempt::PushOutcome;
 use serde_json::json;
-use tests::{Reply, Setup, kill, never};
+use tests::{Reply, Setup, eventually, kill, never};
 
 use super::{Made, Pushes};
+use crate::ledger::{audit, term};
 
 /// An endpoint with three timers.
 async fn with_timers(pushes: &mut Pushes) -> Made {
@@ -54,7 +55,33 @@ async fn a_disabled_endpoint_keeps_its_place_and_its_timers_become_dead_letters(
     let dead = pushes.attempts(&endpoint, 9).await;
     let dead: Vec<_> = dead.iter().filter(|attempt| attempt.outcome == PushOutcome::Dead).collect();
     assert_eq!(dead.len(), 3);
+    pushes.has(&endpoint, &[("admitted", 6), ("dead", 3), ("delivered", 3)]).await;
     assert!(dead.iter().all(|attempt| attempt.reason.as_deref() == Some("disabled")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_expires_while_an_endpoint_is_disabled_is_counted_and_the_rest_arrives() {
+    let allowed = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32");
+    let mut pushes = Pushes::start_with(allowed.with("GW_RETENTION", "8s")).await;
+    let endpoint = pushes.endpoint("/hook", json!({})).await;
+    pushes.event(0).await;
+    pushes.receiver.got("/hook", 1).await;
+    pushes.idle(&endpoint).await;
+    pushes.change(&endpoint, json!({ "status": "disabled" })).await;
+    pushes.events(1..4).await;
+    pushes.has(&endpoint, &[("admitted", 4), ("delivered", 1), ("pending", 3), ("expired", 0)]).await;
+    pushes.world.counted(topology::GW_EVENT, "gw.event.>", 0, Duration::from_secs(30)).await;
+    pushes.change(&endpoint, json!({ "status": "active" })).await;
+    pushes.event(4).await;
+    let seen = pushes.receiver.got("/hook", 2).await;
+    assert_eq!(seen[1].json()["number"], 4);
+    pushes.idle(&endpoint).await;
+    eventually("the ledger knows what expired", || async {
+        let report = audit(&pushes.world).await;
+        (term(&report["endpoints"], "endpointId", &endpoint.id)["expired"] == 3).then_some(())
+    })
+    .await;
+    pushes.has(&endpoint, &[("admitted", 5), ("delivered", 2), ("pending", 0), ("expired", 3)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,6 +98,7 @@ async fn a_paused_endpoint_waits_with_all_it_has() {
     never("a push to a paused endpoint", Duration::from_secs(4), more).await;
     assert_eq!(pushes.timers(&endpoint).await.len(), 3, "what was due waits again");
     assert_eq!(pushes.attempts(&endpoint, 3).await.len(), 3, "and that is no attempt");
+    pushes.has(&endpoint, &[("admitted", 5), ("scheduled", 3), ("pending", 2)]).await;
     pushes.change(&endpoint, json!({ "status": "active" })).await;
     pushes.receiver.got("/hook", 5).await;
 }
