@@ -56,7 +56,10 @@ async fn a_letter_that_is_sent_back_twice_at_once_is_pushed_once_with_its_id_and
 async fn a_push_that_dies_again_leaves_one_letter() {
     let mut ground = Ground::start().await;
     let (endpoint, event, letter) = dead(&mut ground, "/hook").await;
-    let (code, said, err) = ground.world.gw(&["dlq", "redrive", "--endpoint", &endpoint]).await;
+    let (code, said, err) = ground.world.gw(&["dlq", "redrive", "--until", "1h"]).await;
+    assert_eq!((code, said.trim()), (0, "sent back 0"), "an hour ago there was none: {err}");
+    let chosen = ["--endpoint", &endpoint, "--reason", "exhausted", "--since", "1h"];
+    let (code, said, err) = ground.world.gw(&[&["dlq", "redrive"], &chosen[..]].concat()).await;
     assert_eq!((code, said.trim()), (0, "sent back 1"), "{err}");
     let world = &mut ground.world;
     let mut found = Vec::new();
@@ -107,6 +110,8 @@ async fn letters_are_found_by_what_they_say_read_whole_and_dropped() {
     for bad in [json!({}), json!({ "ids": [1], "reason": "x" }), json!({ "ids": "all" })] {
         assert_eq!(post(&ground, "drop", bad.clone()).await.status, 400, "{bad}");
     }
+    let many = post(&ground, "redrive", json!({ "ids": (1..=1_001).collect::<Vec<_>>() })).await;
+    assert_eq!((many.status, many.body["errors"]["ids"].is_array()), (400, true), "{many:?}");
     let nothing = post(&ground, "drop", json!({ "ids": [0, 999] })).await;
     assert_eq!((nothing.status, &nothing.body["errors"]["ids"]), (404, &json!(["name no dead letter"])));
     let (code, _, said) = ground.world.gw(&["dlq", "redrive", "999"]).await;

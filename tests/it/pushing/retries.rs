@@ -159,6 +159,11 @@ async fn a_receiver_that_asks_for_time_gets_it() {
     assert_eq!(first.next_at, Some(first.at + 4_000));
     let seen = pushes.receiver.got("/hook", 2).await;
     assert!(seen[1].at - seen[0].at >= 3_900);
+    pushes.receiver.always("/busy", Reply::Header(503, "retry-after", "7000".to_owned()));
+    let busy = pushes.endpoint("/busy", json!({ "retrySchedule": [1] })).await;
+    pushes.event(2).await;
+    let first = pushes.attempts(&busy, 1).await.remove(0);
+    assert_eq!((first.status_code, first.next_at), (Some(503), Some(first.at + 7_000_000)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

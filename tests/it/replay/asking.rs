@@ -25,6 +25,10 @@ async fn a_wrong_request_is_told_everything_and_a_foreign_one_finds_nothing() {
     let answer = ground.world.api(Method::POST, "/replays", Some(unknown)).await;
     assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")), "{answer:?}");
     assert_eq!(answer.body["errors"]["endpointIds"], json!(["names no endpoint: ep_none"]));
+    let many: Vec<String> = (0..1_001).map(|number| format!("ep_{number}")).collect();
+    let many = json!({ "mode": "redeliver", "endpointIds": many });
+    let answer = ground.world.api(Method::POST, "/replays", Some(many)).await;
+    assert_eq!((answer.status, answer.body["errors"]["endpointIds"].is_array()), (400, true), "{answer:?}");
     assert_eq!(ground.world.count(GW_COMMAND, subject::REPLAY_REQUESTED).await, 0, "nothing of it is stored");
     let id = ground.replay(json!({ "mode": "redeliver", "to": "subject", "orgId": "org_1" })).await;
     let narrowed = [("x-api-key", KEY), ("x-org-id", "org_2")];
