@@ -28,7 +28,7 @@ pub use error::{Code, Error};
 pub use follow::{Follower, Next};
 pub use message::{Message, Outgoing, Timer};
 pub use payload::Payloads;
-pub use publish::{Mode, PublishError, Publisher, Stored};
+pub use publish::{Landing, Mode, PublishError, Publisher, Stored};
 pub use pull::Pull;
 pub use read::{Reader, Start, batch, count, delete, first_since, get, last, next_from, subjects};
 pub use settle::{acknowledge, give_back, keep_alive};

@@ -18,7 +18,7 @@ mod pipeline;
 
 use gate::Gate;
 use group::Group;
-use pipeline::Pipeline;
+use pipeline::{Flight, Pipeline};
 
 /// How long one try waits for the broker.
 const TRY: Duration = Duration::from_secs(2);
@@ -226,19 +226,80 @@ impl Publisher {
         }
     }
 
-    /// Stores messages as fast as the broker takes them. They stand in the order given, but for those that had to be
-    /// sent again.
-    pub async fn publish_all(
-        &self,
-        mut messages: Vec<Outgoing>,
-        deadline: Instant,
-    ) -> Result<Vec<Stored>, PublishError> {
+    /// Sends messages as fast as the broker takes them, and gives those whose confirmation it did not wait for. They
+    /// stand in the order given, also behind those that were sent before, but for those that had to be sent again.
+    pub async fn launch_all(&self, mut messages: Vec<Outgoing>, deadline: Instant) -> Result<Landing, PublishError> {
         messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
         match &self.way {
-            Way::Broker(roads) if roads.gate.is_open() => roads.all(&messages, deadline).await,
-            Way::Broker(roads) => roads.in_order(messages, deadline).await,
+            Way::Broker(roads) if roads.gate.is_open() => {
+                let mut landing = Landing { roads: Some(roads.clone()), flights: VecDeque::new(), deadline };
+                landing.launch(messages).await?;
+                Ok(landing)
+            }
+            Way::Broker(roads) => {
+                roads.in_order(messages, deadline).await?;
+                Ok(Landing::done())
+            }
             #[cfg(feature = "bench")]
-            Way::Null => Ok(messages.iter().map(|_| Stored::New { sequence: 1 }).collect()),
+            Way::Null => Ok(Landing::done()),
+        }
+    }
+
+    /// Stores messages as [`Self::launch_all`] sends them.
+    pub async fn publish_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<(), PublishError> {
+        self.launch_all(messages, deadline).await?.landed().await
+    }
+}
+
+/// Messages that were sent and not confirmed yet. Dropped, nobody waits for them any more.
+#[derive(Debug)]
+pub struct Landing {
+    roads: Option<Roads>,
+    flights: VecDeque<(Outgoing, Result<Flight, PublishError>, Instant)>,
+    deadline: Instant,
+}
+
+impl Landing {
+    /// Nothing is on its way.
+    #[must_use]
+    pub fn done() -> Self {
+        Self { roads: None, flights: VecDeque::new(), deadline: Instant::now() }
+    }
+
+    /// Waits until all are stored; sends again what was not confirmed.
+    pub async fn landed(mut self) -> Result<(), PublishError> {
+        while !self.flights.is_empty() {
+            self.first().await?;
+        }
+        Ok(())
+    }
+
+    async fn launch(&mut self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        let Some(roads) = self.roads.clone() else { return Ok(()) };
+        connected(&roads.broker, self.deadline).await?;
+        for message in messages {
+            if self.flights.len() >= AHEAD {
+                self.first().await?;
+            }
+            let limit = Instant::now() + limit(self.deadline);
+            let flight = roads.pipeline.launch(&message, limit).await;
+            self.flights.push_back((message, flight, limit));
+        }
+        Ok(())
+    }
+
+    /// Waits for the one that was sent first.
+    async fn first(&mut self) -> Result<(), PublishError> {
+        let (Some((message, flight, limit)), Some(roads)) = (self.flights.pop_front(), &self.roads) else {
+            return Ok(());
+        };
+        let landed = match flight {
+            Ok(flight) => flight.landed(limit).await,
+            Err(error) => Err(error),
+        };
+        match landed {
+            Err(error) if error.is_transient() => roads.single(&message, self.deadline).await.map(drop),
+            landed => landed.map(drop),
         }
     }
 }
@@ -264,33 +325,6 @@ impl Roads {
         }
         for set in sets(messages) {
             stored.extend(self.grouped(set, deadline).await?);
-        }
-        Ok(stored)
-    }
-
-    /// Sends one after the other without waiting, then waits for all, and sends again what was not confirmed.
-    async fn all(&self, messages: &[Outgoing], deadline: Instant) -> Result<Vec<Stored>, PublishError> {
-        connected(&self.broker, deadline).await?;
-        let mut flights = VecDeque::with_capacity(messages.len().min(AHEAD));
-        let mut stored = Vec::with_capacity(messages.len());
-        let mut unsent = messages.iter();
-        while stored.len() < messages.len() {
-            if flights.len() < AHEAD
-                && let Some(message) = unsent.next()
-            {
-                let limit = Instant::now() + limit(deadline);
-                flights.push_back((message, self.pipeline.launch(message, limit).await, limit));
-                continue;
-            }
-            let Some((message, flight, limit)) = flights.pop_front() else { break };
-            let landed = match flight {
-                Ok(flight) => flight.landed(limit).await,
-                Err(error) => Err(error),
-            };
-            stored.push(match landed {
-                Err(error) if error.is_transient() => self.single(message, deadline).await?,
-                landed => landed?,
-            });
         }
         Ok(stored)
     }

@@ -11,8 +11,8 @@ use std::{
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
-    Message, consume,
-    job::walk::{Failure, Room, Source, Walk, Walker, What},
+    Landing, Message, consume,
+    job::walk::{Dealt, Failure, Room, Source, Walk, Walker, What},
     topology::{self, GW_EVENT, GW_OUTCOME, GW_PARKED, GW_WEBHOOK, ROUTER, ROUTER_HISTORY},
 };
 use schemas::{
@@ -75,10 +75,10 @@ impl Walk for Reroute {
         Ok(if waiting > BACKLOG { Room::WaitsFor("live-traffic") } else { Room::Free })
     }
 
-    async fn deal(&self, replay: &Replay, messages: &[Message]) -> Result<Counts, Failure> {
+    async fn deal(&self, replay: &Replay, messages: Vec<Message>) -> Result<Dealt, Failure> {
         let mut counts = Counts::default();
         let mut resolved = Vec::with_capacity(messages.len());
-        for message in messages {
+        for message in &messages {
             match self.resolve(replay, message).await? {
                 Ok(one) => resolved.push(one),
                 Err(why) => counts.skip(why),
@@ -91,7 +91,7 @@ impl Walk for Reroute {
         if !replay.request.dry_run {
             self.0.metrics.rerouted(usize::try_from(counts.published).unwrap_or(usize::MAX));
         }
-        Ok(counts)
+        Ok(Dealt { counts, landing: Landing::done() })
     }
 }
 

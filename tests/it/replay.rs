@@ -8,11 +8,13 @@ use nats::{
     topology::{self, GW_WEBHOOK},
 };
 use reqwest::Method;
-use schemas::{delivery::Origin, event_type::TypeKey, header, subject};
+use schemas::delivery::Origin;
 use serde_json::{Value, json};
 use tests::{Receiver, Setup, World, eventually};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::pushing::event_of;
 
 mod asking;
 mod jobs;
@@ -43,7 +45,7 @@ impl Ground {
     pub(crate) async fn events(&mut self, org: &str, numbers: std::ops::Range<usize>) -> Vec<String> {
         let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch { single: 0 });
         let group = tokio::spawn(group);
-        let messages: Vec<Outgoing> = numbers.map(|number| event(org, number)).collect();
+        let messages: Vec<Outgoing> = numbers.map(|number| event_of(org, Origin::Live, number)).collect();
         for run in messages.chunks(200) {
             let deadline = Instant::now() + Duration::from_secs(20);
             publisher.publish_in_order(run.to_vec(), deadline).await.expect("stored");
@@ -79,32 +81,6 @@ impl Ground {
         let ended = self.ended(&replay).await;
         assert_eq!(ended["status"], "done", "{ended}");
         ended
-    }
-}
-
-fn event(org: &str, number: usize) -> Outgoing {
-    let delivery = format!("delivery-{number}");
-    let id = schemas::event::id("github", &delivery, org, None);
-    let key = TypeKey { entity: "push".to_owned(), action: None };
-    let headers = [
-        ("ce-specversion", "1.0"),
-        ("ce-id", &id),
-        ("ce-source", "/github/1"),
-        ("ce-type", "github:push"),
-        ("ce-time", "2026-01-01T00:00:00Z"),
-        ("content-type", "application/json"),
-        (header::ORG, org),
-        (header::PROVIDER, "github"),
-        (header::DELIVERY, &delivery),
-        (header::ORIGIN, "live"),
-    ];
-    Outgoing {
-        subject: subject::event(Origin::Live, org, "github", &key, &id),
-        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
-        payload: json!({ "deliveryId": delivery, "number": number }).to_string().into(),
-        id,
-        once: true,
-        timer: None,
     }
 }
 

@@ -4,16 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
-    Message, Outgoing,
+    Landing, Message, Outgoing,
     consume::{self, Consumer, DeadLetters, Slots},
-    job::walk::{Failure, Room, Source, Walk, Walker, What},
+    job::walk::{Dealt, Failure, Room, Source, Walk, Walker, What},
     topology::{self, GW_ATTEMPT, GW_EVENT, GW_JOB, GW_RETRY, RETRY},
 };
 use prometheus_client::metrics::counter::Counter;
 use schemas::{
     attempt::{Attempt, PushOutcome, Retry},
     endpoint::{self, EndpointStatus},
-    header::{self, Headers},
+    header,
     replay::{Counts, REDELIVER, Replay, Request, Target},
     subject,
 };
@@ -25,9 +25,10 @@ use crate::{
     endpoint::{Directory, Live},
 };
 
-/// Events dealt with together where each is pushed to endpoints, and where each is only stored again.
+/// Events dealt with together where each is pushed to endpoints, and where each is only stored again: as many as a
+/// processor's cache has room for.
 const CHUNK: usize = 500;
-const FREE: usize = 2_000;
+const FREE: usize = 256;
 /// Replays at once; more wait for their turn.
 const SLOTS: usize = 4;
 /// Pushes that may be due and not yet begun while a replay goes on: live retries stand in the same row.
@@ -134,17 +135,22 @@ impl Walk for Redeliver {
         Ok(if waiting.into_iter().any(|waiting| waiting > WAITING) { Room::WaitsFor("endpoints") } else { Room::Free })
     }
 
-    async fn deal(&self, replay: &Replay, messages: &[Message]) -> Result<Counts, Failure> {
+    async fn deal(&self, replay: &Replay, messages: Vec<Message>) -> Result<Dealt, Failure> {
         let mut counts = Counts::default();
         let outgoing = match replay.request.to {
             Target::Subject => again(replay, messages, &mut counts),
-            Target::Endpoints => self.pushes(replay, messages, &mut counts).await?,
+            Target::Endpoints => self.pushes(replay, &messages, &mut counts).await?,
         };
-        if !replay.request.dry_run {
-            self.publish(replay.request.to, outgoing).await?;
-            self.published.inc_by(counts.published);
+        if replay.request.dry_run {
+            return Ok(Dealt { counts, landing: Landing::done() });
         }
-        Ok(counts)
+        let publisher = match replay.request.to {
+            Target::Endpoints => &self.deps.timers,
+            Target::Subject => &self.deps.replays,
+        };
+        let landing = publisher.launch_all(outgoing, Instant::now() + PATIENCE).await?;
+        self.published.inc_by(counts.published);
+        Ok(Dealt { counts, landing })
     }
 }
 
@@ -207,16 +213,6 @@ impl Redeliver {
             PushOutcome::Delivered | PushOutcome::Held | PushOutcome::Redriven => false,
         }))
     }
-
-    async fn publish(&self, to: Target, messages: Vec<Outgoing>) -> Result<(), Failure> {
-        let deadline = Instant::now() + PATIENCE;
-        let publisher = match to {
-            Target::Endpoints => &self.deps.timers,
-            Target::Subject => &self.deps.replays,
-        };
-        publisher.publish_all(messages, deadline).await?;
-        Ok(())
-    }
 }
 
 /// What a replay needs to know of an event, if it is of those asked for.
@@ -259,24 +255,24 @@ fn due(replay: &str, push: &Retry) -> Result<Outgoing, Failure> {
 }
 
 /// The events themselves, on subjects of the replay's own.
-fn again(replay: &Replay, messages: &[Message], counts: &mut Counts) -> Vec<Outgoing> {
+fn again(replay: &Replay, messages: Vec<Message>, counts: &mut Counts) -> Vec<Outgoing> {
     let id = &replay.request.id;
     let mut outgoing = Vec::with_capacity(messages.len());
     for message in messages {
-        let Some(facts) = admitted(&replay.request, message) else { continue };
+        let Some(facts) = admitted(&replay.request, &message) else { continue };
         let Some(subject) = subject::replayed(id, &message.subject) else { continue };
         counts.publish(&facts.org, None);
         if replay.request.dry_run {
             continue;
         }
-        let mut headers: Headers = message.headers.clone();
+        let event = format!("{id}:{}", facts.id);
+        let (mut headers, payload) = (message.headers, message.payload);
         headers.retain(|(name, _)| {
             !name.eq_ignore_ascii_case(header::ORIGIN) && !name.eq_ignore_ascii_case(header::REPLAY)
         });
         headers.push((header::ORIGIN.to_owned(), schemas::Origin::Replay.to_string()));
         headers.push((header::REPLAY.to_owned(), id.clone()));
-        let (id, payload) = (format!("{id}:{}", facts.id), message.payload.clone());
-        outgoing.push(Outgoing { subject, id, headers, payload, once: true, timer: None });
+        outgoing.push(Outgoing { subject, id: event, headers, payload, once: true, timer: None });
     }
     outgoing
 }

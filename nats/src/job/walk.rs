@@ -19,6 +19,7 @@ use crate::{
     connect::Broker,
     consume::{Handler, Verdict},
     message::Message,
+    publish::Landing,
     topology::MAX_DELIVER,
 };
 
@@ -82,8 +83,43 @@ pub trait Walk: Send + Sync + 'static {
     /// Whether it may deal with these now: others go first.
     fn room(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Room, Failure>> + Send;
 
-    /// Deals with messages, in order. Done twice it has the effect of once. Counts what it did, but not what it read.
-    fn deal(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Counts, Failure>> + Send;
+    /// Deals with messages, in order. Done twice it has the effect of once.
+    fn deal(&self, replay: &Replay, messages: Vec<Message>) -> impl Future<Output = Result<Dealt, Failure>> + Send;
+}
+
+/// What came of dealing with messages.
+#[derive(Debug)]
+pub struct Dealt {
+    /// What was done, without what was read.
+    pub counts: Counts,
+    /// What is on its way to the broker still: the state tells of none of it before it is there.
+    pub landing: Landing,
+}
+
+/// A chunk that was dealt with, while its messages may be on their way still.
+struct Flying {
+    dealt: Dealt,
+    read: u64,
+    end: u64,
+}
+
+impl Flying {
+    /// Waits until it is done, and tells so in the state.
+    async fn land(self, state: &mut Replay) -> Result<(), Failure> {
+        self.dealt.landing.landed().await?;
+        state.counts.add(&self.dealt.counts);
+        state.counts.read += self.read;
+        state.next = self.end;
+        Ok(())
+    }
+}
+
+/// Waits for what is on its way.
+async fn land(flying: Option<Flying>, state: &mut Replay) -> Result<(), Failure> {
+    match flying {
+        Some(flying) => flying.land(state).await,
+        None => Ok(()),
+    }
 }
 
 /// Does the tasks of replays.
@@ -220,22 +256,23 @@ impl<W: Walk> Walker<W> {
         let size = cap.map_or(source.chunk, |cap| (cap as usize / 4).clamp(1, source.chunk));
         let mut chunks = Chunks::open(&self.broker, source, &held.state, size).await?;
         let mut chunk = chunks.next().await?;
+        let mut flying = None;
         while !chunk.messages.is_empty() {
             if let Room::WaitsFor(what) = self.walk.room(&held.state, &chunk.messages).await? {
+                land(flying, &mut held.state).await?;
                 return Ok(Ok((held, End::WaitsFor(what))));
             }
-            let begun = Instant::now();
-            // The next is read while this is dealt with.
-            let (counts, next) = tokio::join!(self.walk.deal(&held.state, &chunk.messages), chunks.next());
-            held.state.counts.add(&counts?);
-            held.state.counts.read += chunk.messages.len() as u64;
-            held.state.next = chunk.end;
+            let (begun, read, end) = (Instant::now(), chunk.messages.len() as u64, chunk.end);
+            // The next is read while this is dealt with, and the one before lands.
+            let (dealt, next) = tokio::join!(self.walk.deal(&held.state, chunk.messages), chunks.next());
+            land(flying.replace(Flying { dealt: dealt?, read, end }), &mut held.state).await?;
             if let Some(cap) = cap {
-                let due = Duration::from_secs_f64(chunk.messages.len() as f64 / f64::from(cap));
+                let due = Duration::from_secs_f64(read as f64 / f64::from(cap));
                 self.stop.run_until_cancelled(tokio::time::sleep_until(begun + due)).await;
             }
             chunk = next?;
             if self.stop.is_cancelled() || Instant::now() >= over {
+                land(flying, &mut held.state).await?;
                 return Ok(Ok((held, End::Over)));
             }
             if saved.elapsed() >= SAVE {
@@ -248,6 +285,7 @@ impl<W: Walk> Walker<W> {
                 };
             }
         }
+        land(flying, &mut held.state).await?;
         held.state.next = held.state.to + 1;
         Ok(Ok((held, End::Complete)))
     }

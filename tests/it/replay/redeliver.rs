@@ -104,7 +104,19 @@ async fn a_replay_is_no_faster_than_its_cap() {
     let done = ground.replayed(json!({ "mode": "redeliver", "to": "subject", "ratePerSecond": 200 })).await;
     let time = |name: &str| schemas::instant::parse(done[name].as_str().expect("a time")).expect("a time");
     let took = time("endedAt") - time("startedAt");
-    assert!((2_500..15_000).contains(&took), "600 events at 200 a second took {took} ms");
+    assert!(took >= 2_500, "600 events at 200 a second took {took} ms");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_stored_again_as_fast_as_may_be_keep_their_order() {
+    let mut ground = Ground::start().await;
+    let ids = ground.events("org_1", 0..5_000).await;
+    let wishes = json!({ "mode": "redeliver", "to": "subject", "ratePerSecond": "max" });
+    let done = ground.replayed(wishes).await;
+    let filter = subject::replayed_of(done["id"].as_str().expect("an id"));
+    let messages = ground.world.messages(GW_REPLAY, &filter).await;
+    let seen: Vec<&str> = messages.iter().filter_map(|message| message.header("ce-id")).collect();
+    assert_eq!((seen, &done["published"]), (ids.iter().map(String::as_str).collect(), &json!(5_000)), "{done}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
