@@ -36,9 +36,12 @@ pub(crate) struct Told {
 pub(crate) struct Tail {
     pub(crate) broker: Broker,
     pub(crate) source: Source,
-    /// How far it is read; while something is read again, how far it was.
+    /// How far it is read. What is read again when it is opened is not read yet: rows of it may be of messages that are
+    /// gone.
     pub(crate) position: Position,
-    /// How far it was ever read.
+    /// How far it was read before it was opened.
+    pub(crate) read: i64,
+    /// Up to where rows may be of messages that are gone.
     pub(crate) known: i64,
     /// The last message that was read.
     pub(crate) place: i64,
@@ -98,17 +101,17 @@ impl Tail {
                 info!(stream, "ledger.read: the stream is another one; it is read from its first message");
             }
             self.position = Position { made, sequence: 0, missed: self.position.missed };
-            self.known = 0;
+            (self.read, self.known) = (0, 0);
         }
-        self.known = self.known.max(self.position.sequence);
-        let gap = first - self.position.sequence - 1;
-        if self.position.sequence > 0 && gap > 0 {
+        self.known = self.known.max(self.read);
+        let gap = first - self.read - 1;
+        if self.read > 0 && gap > 0 {
             warn!(stream, messages = gap, "ledger.missed: the stream gave up messages that were not read");
             self.position.missed += gap;
-            self.position.sequence = first - 1;
         }
-        self.position.sequence = self.position.sequence.min(last.max(first - 1)).max(0);
-        self.place = (self.position.sequence - BACK).max(first - 1).max(0);
+        self.read = self.read.min(last).max(first - 1);
+        self.place = (self.read - BACK).max(first - 1).max(0);
+        self.position.sequence = self.place;
         if self.tell(None).await.is_err() {
             return Ok(None);
         }
@@ -163,7 +166,8 @@ impl Tail {
 
     async fn tell(&mut self, message: Option<Message>) -> Result<(), SendError<Told>> {
         let again = self.place <= self.known;
-        self.position.sequence = self.position.sequence.max(self.place);
+        self.position.sequence = self.place;
+        self.read = self.read.max(self.place);
         self.told.send(Told { source: self.source, position: self.position, message, again }).await
     }
 }
