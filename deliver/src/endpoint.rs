@@ -92,4 +92,15 @@ impl Endpoints {
     pub fn watch(&self) -> channel::Receiver<Directory> {
         self.directory.subscribe()
     }
+
+    /// Whose an endpoint is, if there is one. What the directory has not heard of is asked of the database.
+    pub(crate) async fn organisation_of(&self, id: &str) -> Result<Option<String>, crate::Error> {
+        let known = self.directory.borrow().get(id).map(|live| live.endpoint.org_id.clone());
+        match known {
+            Some(org) => Ok(Some(org)),
+            // PostgreSQL takes no NUL.
+            None if id.contains('\0') => Ok(None),
+            None => Ok(rows::get(&self.db.pool, id).await?.map(|row| row.endpoint.org_id)),
+        }
+    }
 }

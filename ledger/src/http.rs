@@ -138,7 +138,7 @@ async fn rebuild(
     get,
     path = "/audit",
     tag = "ledger",
-    params(("at" = Option<i64>, Query, description = "Up to this delivery of `GW_WEBHOOK`, and what other streams held when it was stored; the last without it", minimum = 1)),
+    params(("at" = Option<i64>, Query, description = "Up to this delivery of `GW_WEBHOOK`, and the events and outcomes stored by then; the last without it", minimum = 1)),
     responses((status = 200, description = "The terms and what does not add up", body = Report), Refusal)
 )]
 async fn add_up(

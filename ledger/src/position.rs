@@ -54,14 +54,18 @@ pub(crate) async fn save(db: &mut AnyConnection, source: Source, position: Posit
 
 /// The last place of a stream that a row was made of: it may be behind the place up to where it was read last, where
 /// the broker lost what it had handed out.
-pub(crate) async fn known(db: &Db, source: Source) -> Result<i64, Error> {
+pub(crate) async fn known(db: &Db, source: Source, position: Position) -> Result<i64, Error> {
     let last = match source {
-        Source::Webhooks => "select sequence from deliveries where facts & 1 = 1 order by sequence desc limit 1",
-        Source::Events => "select sequence from events order by sequence desc limit 1",
+        Source::Webhooks => {
+            "select sequence from deliveries where facts & 1 = 1 and stored_at >= $1 order by sequence desc limit 1"
+        }
+        Source::Events => "select sequence from events where stored_at >= $1 order by sequence desc limit 1",
         // Their rows are told apart by time, and stay.
         Source::Outcomes | Source::Attempts | Source::Letters => return Ok(0),
     };
-    Ok(sqlx::query(last).fetch_optional(&db.pool).await?.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
+    // What was stored before was in another stream of the name.
+    let row = sqlx::query(last).bind(position.made / 1_000_000).fetch_optional(&db.pool).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
 }
 
 /// Up to where rows of each stream were sealed; of another stream of the name, nothing was.

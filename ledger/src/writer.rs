@@ -100,7 +100,7 @@ async fn session(inner: &Inner, stop: &CancellationToken) -> Result<End, Error> 
     let mut tails = JoinSet::new();
     for source in Source::ALL {
         let position = writer.positions.get(&source).copied().unwrap_or_default();
-        let (read, known) = (position.sequence, position::known(&writer.lease.db, source).await?);
+        let (read, known) = (position.sequence, position::known(&writer.lease.db, source, position).await?);
         let (broker, told, metrics) = (inner.deps.broker.clone(), told.clone(), inner.metrics.clone());
         tails.spawn(Tail { broker, source, position, read, known, place: 0, told, metrics }.run());
     }

@@ -27,7 +27,7 @@ const PAUSE: std::ops::Range<u64> = 20..200;
 /// So few messages in order are confirmed one after the other: on most brokers sooner than a batch of them is staged.
 const SERIAL: usize = 4;
 /// Messages that one caller sends before the first is confirmed: few enough that several callers find room.
-const AHEAD: usize = 512;
+const AHEAD: usize = 256;
 /// Messages of a set that stays together, and their bytes: well below what the server takes in a batch.
 const SET: usize = 500;
 const SET_BYTES: usize = 3 << 20;
@@ -232,8 +232,8 @@ impl Publisher {
         messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
         match &self.way {
             Way::Broker(roads) if roads.gate.is_open() => {
-                let mut landing = Landing { roads: Some(roads.clone()), flights: VecDeque::new(), deadline };
-                landing.launch(messages).await?;
+                let mut landing = Landing { roads: Some(roads.clone()), flights: VecDeque::new() };
+                landing.launch(messages, deadline).await?;
                 Ok(landing)
             }
             Way::Broker(roads) => {
@@ -247,7 +247,7 @@ impl Publisher {
 
     /// Stores messages as [`Self::launch_all`] sends them.
     pub async fn publish_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<(), PublishError> {
-        self.launch_all(messages, deadline).await?.landed().await
+        self.launch_all(messages, deadline).await?.landed(deadline).await
     }
 }
 
@@ -256,32 +256,31 @@ impl Publisher {
 pub struct Landing {
     roads: Option<Roads>,
     flights: VecDeque<(Outgoing, Result<Flight, PublishError>, Instant)>,
-    deadline: Instant,
 }
 
 impl Landing {
     /// Nothing is on its way.
     #[must_use]
     pub fn done() -> Self {
-        Self { roads: None, flights: VecDeque::new(), deadline: Instant::now() }
+        Self { roads: None, flights: VecDeque::new() }
     }
 
-    /// Waits until all are stored; sends again what was not confirmed.
-    pub async fn landed(mut self) -> Result<(), PublishError> {
+    /// Waits until all are stored; until the deadline, sends again what was not confirmed.
+    pub async fn landed(mut self, deadline: Instant) -> Result<(), PublishError> {
         while !self.flights.is_empty() {
-            self.first().await?;
+            self.first(deadline).await?;
         }
         Ok(())
     }
 
-    async fn launch(&mut self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+    async fn launch(&mut self, messages: Vec<Outgoing>, deadline: Instant) -> Result<(), PublishError> {
         let Some(roads) = self.roads.clone() else { return Ok(()) };
-        connected(&roads.broker, self.deadline).await?;
+        connected(&roads.broker, deadline).await?;
         for message in messages {
             if self.flights.len() >= AHEAD {
-                self.first().await?;
+                self.first(deadline).await?;
             }
-            let limit = Instant::now() + limit(self.deadline);
+            let limit = Instant::now() + limit(deadline);
             let flight = roads.pipeline.launch(&message, limit).await;
             self.flights.push_back((message, flight, limit));
         }
@@ -289,7 +288,7 @@ impl Landing {
     }
 
     /// Waits for the one that was sent first.
-    async fn first(&mut self) -> Result<(), PublishError> {
+    async fn first(&mut self, deadline: Instant) -> Result<(), PublishError> {
         let (Some((message, flight, limit)), Some(roads)) = (self.flights.pop_front(), &self.roads) else {
             return Ok(());
         };
@@ -298,7 +297,7 @@ impl Landing {
             Err(error) => Err(error),
         };
         match landed {
-            Err(error) if error.is_transient() => roads.single(&message, self.deadline).await.map(drop),
+            Err(error) if error.is_transient() => roads.single(&message, deadline).await.map(drop),
             landed => landed.map(drop),
         }
     }

@@ -115,7 +115,8 @@ pub fn specs(settings: &Settings) -> Vec<StreamSpec> {
         }),
         only(stream::Config {
             discard: DiscardPolicy::Old,
-            max_bytes: settings.bytes(GW_OUTCOME, GIB),
+            compression: Some(Compression::S2),
+            max_bytes: settings.bytes(GW_OUTCOME, 4 * GIB),
             ..base(
                 settings,
                 GW_OUTCOME,

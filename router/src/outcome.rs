@@ -15,6 +15,9 @@ use crate::{
     translate::{Read, Resolution},
 };
 
+/// Organisations that one message names.
+const MOST_ORGANISATIONS: usize = 200;
+
 impl Inner {
     /// Who claims it, where that is not one organisation that got its event.
     pub(crate) async fn record_claims(
@@ -30,12 +33,11 @@ impl Inner {
         };
         self.metrics.filtered(read.provider.id, resolution.filtered.len());
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, kind);
-        let (admitted, filtered) = (claims(&resolution.admitted), claims(&resolution.filtered));
-        self.say(Outcome { admitted, filtered, ..outcome }, deadline).await
+        self.say_all(outcome, resolution, deadline).await
     }
 
     pub(crate) async fn record_parked(&self, read: &Read, deadline: Instant) -> Result<(), PublishError> {
-        self.say(self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Parked), deadline).await
+        self.say(self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Parked), 0, deadline).await
     }
 
     pub(crate) async fn record_released(
@@ -45,7 +47,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Released);
-        self.say(Outcome { admitted: claims(&resolution.admitted), ..outcome }, deadline).await
+        self.say_all(outcome, &Resolution { filtered: Vec::new(), ..resolution.clone() }, deadline).await
     }
 
     /// A dead letter was sent back, and is events now.
@@ -56,8 +58,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Released);
-        let (admitted, reason) = (claims(&resolution.admitted), Some("redriven".to_owned()));
-        self.say(Outcome { admitted, reason, ..outcome }, deadline).await
+        let outcome = Outcome { reason: Some("redriven".to_owned()), ..outcome };
+        self.say_all(outcome, &Resolution { filtered: Vec::new(), ..resolution.clone() }, deadline).await
     }
 
     pub(crate) async fn record_dead(
@@ -69,7 +71,7 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), PublishError> {
         let outcome = self.outcome(provider, delivery, sequence, Kind::Dead);
-        self.say(Outcome { reason: Some(reason.to_owned()), ..outcome }, deadline).await
+        self.say(Outcome { reason: Some(reason.to_owned()), ..outcome }, 0, deadline).await
     }
 
     fn outcome(&self, provider: &str, delivery_id: &str, sequence: u64, outcome: Kind) -> Outcome {
@@ -87,11 +89,27 @@ impl Inner {
         }
     }
 
-    async fn say(&self, outcome: Outcome, deadline: Instant) -> Result<(), PublishError> {
+    /// Says who claims a delivery, in as many messages as it takes.
+    async fn say_all(&self, outcome: Outcome, claims: &Resolution, deadline: Instant) -> Result<(), PublishError> {
+        let mut admitted = claims.admitted.chunks(MOST_ORGANISATIONS).map(named);
+        let mut filtered = claims.filtered.chunks(MOST_ORGANISATIONS).map(named);
+        for part in 0.. {
+            let (admitted, filtered) = (admitted.next(), filtered.next());
+            if part > 0 && admitted.is_none() && filtered.is_none() {
+                break;
+            }
+            let (admitted, filtered) = (admitted.unwrap_or_default(), filtered.unwrap_or_default());
+            self.say(Outcome { admitted, filtered, ..outcome.clone() }, part, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&self, outcome: Outcome, part: usize, deadline: Instant) -> Result<(), PublishError> {
         let Ok(payload) = serde_json::to_vec(&outcome) else { return Ok(()) };
+        let more = if part == 0 { String::new() } else { format!(":{part}") };
         let message = Outgoing {
             subject: subject::outcome(&outcome.provider, &outcome.delivery_id),
-            id: format!("{}:{}:{:?}", outcome.provider, outcome.sequence, outcome.outcome),
+            id: format!("{}:{}:{:?}{more}", outcome.provider, outcome.sequence, outcome.outcome),
             headers: Vec::new(),
             payload: payload.into(),
             once: false,
@@ -101,7 +119,7 @@ impl Inner {
     }
 }
 
-fn claims(orgs: &[(Arc<str>, Vec<Arc<Link>>)]) -> Vec<Claim> {
-    let named = |links: &[Arc<Link>]| links.iter().take(MOST_LINKS).map(|link| link.id.to_string()).collect();
-    orgs.iter().map(|(org, links)| Claim { org_id: org.to_string(), link_ids: named(links) }).collect()
+fn named(orgs: &[(Arc<str>, Vec<Arc<Link>>)]) -> Vec<Claim> {
+    let ids = |links: &[Arc<Link>]| links.iter().take(MOST_LINKS).map(|link| link.id.to_string()).collect();
+    orgs.iter().map(|(org, links)| Claim { org_id: org.to_string(), link_ids: ids(links) }).collect()
 }

@@ -118,13 +118,18 @@ impl Reroute {
         if request.kind.as_ref().is_some_and(|wanted| !endpoint::admits(std::slice::from_ref(wanted), &kind)) {
             return Ok(Err("other-type"));
         }
-        let mut resolution = self.0.resolve(&read);
-        let claimed = !resolution.is_empty();
+        let whole = self.0.resolve(&read);
+        let claimed = !whole.is_empty();
+        let mut resolution = whole.clone();
         if let Some(only) = &request.org_id {
             resolution.admitted.retain(|(org, _)| **org == **only);
             resolution.filtered.retain(|(org, _)| **org == **only);
         }
         Ok(match (resolution.admitted.is_empty(), resolution.filtered.is_empty()) {
+            // What was never routed is routed to all: once one of them has its event, nobody would look for the others'.
+            (false, _) if request.only_undelivered => {
+                Ok(Resolved { message: message.clone(), read, resolution: whole })
+            }
             (false, _) => Ok(Resolved { message: message.clone(), read, resolution }),
             (true, false) => Err("filtered"),
             (true, true) if claimed || request.org_id.is_some() => Err("other-organisation"),
@@ -163,7 +168,8 @@ impl Reroute {
                 counts.skip(why);
                 continue;
             }
-            for (org, _) in &resolution.admitted {
+            let asked = |org: &str| replay.request.org_id.as_deref().is_none_or(|only| only == org);
+            for (org, _) in resolution.admitted.iter().filter(|(org, _)| asked(org)) {
                 counts.publish(org, None);
             }
             let unclaimed = resolution.is_empty();

@@ -251,7 +251,7 @@ fn extracted(key: &TypeKey, normalised: Option<&SourceEvent>) -> usize {
 }
 
 /// What becomes of a delivery, an entry an organisation.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Resolution {
     /// With the links that want it.
     pub(crate) admitted: Vec<(Arc<str>, Vec<Arc<Link>>)>,

@@ -95,6 +95,28 @@ async fn a_delivery_without_a_resource_goes_to_everybody_under_its_account_whose
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn however_many_organisations_claim_a_delivery_each_gets_its_event_and_all_are_named() {
+    const ORGANISATIONS: usize = 201;
+    let mut world = World::start().await;
+    for number in 0..ORGANISATIONS {
+        world.link(&Link::repository(&format!("org_{number}"), "42")).await;
+    }
+    let webhook = Webhook::push(42, 1);
+    world.accept(&webhook).await;
+    world.counted(topology::GW_EVENT, subject::EVENTS, ORGANISATIONS as u64, Duration::from_secs(30)).await;
+    let outcomes = world.stored(topology::GW_OUTCOME, &subject::outcome("github", &webhook.delivery()), 2).await;
+    let admitted = |message: &nats::Message| {
+        let outcome: Value = serde_json::from_slice(&message.payload).expect("an outcome");
+        assert_eq!(outcome["outcome"], "routed");
+        outcome["admitted"].as_array().expect("organisations").len()
+    };
+    assert_eq!(outcomes.iter().map(admitted).collect::<Vec<_>>(), [200, 1]);
+    let report = world.api(Method::GET, "/audit", None).await.body;
+    let organisations = report["organisations"].as_array().map(Vec::len);
+    assert_eq!((&report["error"], organisations), (&json!(0), Some(ORGANISATIONS)), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_id_of_a_resource_and_the_same_id_of_an_account_never_meet() {
     let mut world = World::start().await;
     world.link(&account("org_account", "42")).await;

@@ -69,7 +69,7 @@ async fn ask(
 ) -> Result<(StatusCode, Json<Shown>), Error> {
     // The command is stored before its job is made: whoever dies between the two leaves it to another.
     let request = wish::read(&json(body)?, &caller, deps.random.id("rpl_"), deps.clock.now())?;
-    wish::endpoints(&request, &endpoints.watch().borrow())?;
+    wish::endpoints(&request, &endpoints).await?;
     let command = Outgoing {
         subject: subject::REPLAY_REQUESTED.to_owned(),
         id: request.id.clone(),

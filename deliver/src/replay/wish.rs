@@ -9,7 +9,7 @@ use schemas::{
 };
 use serde_json::Value;
 
-use crate::{endpoint::Directory, error::Error};
+use crate::{Endpoints, error::Error};
 
 const KNOWN: [&str; 15] = [
     "mode",
@@ -101,11 +101,11 @@ pub(super) fn check(request: &Request, faults: &mut Faults) {
 }
 
 /// The endpoints that are named are there, and of the organisation that is asked for.
-pub(super) fn endpoints(request: &Request, directory: &Directory) -> Result<(), Error> {
+pub(super) async fn endpoints(request: &Request, endpoints: &Endpoints) -> Result<(), Error> {
     let mut faults = Faults::default();
     for id in &request.endpoint_ids {
-        let known = directory.get(id).map(|live| &live.endpoint.org_id);
-        if known.is_none_or(|org| request.org_id.as_ref().is_some_and(|only| only != org)) {
+        let known = endpoints.organisation_of(id).await?;
+        if known.is_none_or(|org| request.org_id.as_ref().is_some_and(|only| *only != org)) {
             let shown: String = id.chars().filter(|letter| !letter.is_control()).take(60).collect();
             faults.add("endpointIds", Fault::Says(format!("names no endpoint: {shown}").into()));
         }

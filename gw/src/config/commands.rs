@@ -287,7 +287,7 @@ pub(crate) struct DeliveriesArgs {
 /// `gw audit`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct AuditArgs {
-    /// Up to this delivery of GW_WEBHOOK, and what other streams held when it was stored; without it the last.
+    /// Up to this delivery of GW_WEBHOOK, and the events and outcomes stored by then; without it the last.
     #[arg(long, value_name = "SEQUENCE", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) at: Option<u64>,
     /// As JSON.

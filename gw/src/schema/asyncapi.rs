@@ -31,9 +31,10 @@ pub(super) fn document() -> Value {
 fn channel(channel: &Channel) -> Value {
     let parameters: Map<String, Value> =
         channel.tokens.iter().map(|name| ((*name).to_owned(), json!({ "description": token(name) }))).collect();
-    let tokens: Vec<String> = channel.tokens.iter().map(|token| format!("{{{token}}}")).collect();
+    let tokens = channel.tokens.iter().map(|token| format!(".{{{token}}}"));
+    let address = channel.prefix.trim_end_matches(['.', '*', '>']).to_owned() + &tokens.collect::<String>();
     json!({
-        "address": format!("{}{}", channel.prefix.trim_end_matches('>'), tokens.join(".")),
+        "address": address,
         "description": channel.about,
         "parameters": parameters,
         "messages": { channel.name: { "$ref": format!("#/components/messages/{}", channel.name) } },
@@ -93,6 +94,7 @@ impl Headers {
                     let text = json!({ "type": "string", "description": described(prefix) });
                     self.patterns.insert(format!("^{prefix}"), text);
                 }
+                Header::With(others) => self.add(others, certain),
                 Header::Of(others) => self.add(others, false),
             }
         }

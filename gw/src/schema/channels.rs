@@ -35,11 +35,13 @@ pub(super) enum Header {
     Maybe(&'static str),
     /// Any that begins so.
     Any(&'static str),
-    /// Those of another kind of message, none of them for certain.
+    /// Those of another kind of message.
+    With(&'static [Header]),
+    /// Those of another kind of message, which it may be.
     Of(&'static [Header]),
 }
 
-use Header::{Always, Any, Maybe, Of};
+use Header::{Always, Any, Maybe, Of, With};
 
 /// Of a delivery.
 const DELIVERY: [Header; 16] = [
@@ -62,7 +64,7 @@ const DELIVERY: [Header; 16] = [
 ];
 
 /// Of a delivery that waits for a link.
-const PARKED: [Header; 2] = [Always(header::SEQUENCE), Of(&DELIVERY)];
+const PARKED: [Header; 2] = [Always(header::SEQUENCE), With(&DELIVERY)];
 
 /// Of an event.
 const EVENT: [Header; 20] = [
@@ -88,12 +90,23 @@ const EVENT: [Header; 20] = [
     Maybe(header::TRACEPARENT),
 ];
 
-/// Of an event that a replay made or stored again.
-const REPLAYED: [Header; 2] = [Maybe(header::REPLAY), Of(&EVENT)];
+/// Of an event of history, which a replay may have made.
+const HISTORY: [Header; 2] = [Maybe(header::REPLAY), With(&EVENT)];
+
+/// Of an event that a replay stored again.
+const REPLAYED: [Header; 2] = [Always(header::REPLAY), With(&EVENT)];
+
+/// Of what tells all in its body.
+const PLAIN: [Header; 1] = [Maybe(header::TRACEPARENT)];
 
 /// Of what happened to a connection.
-const CONNECTION: [Header; 4] =
-    [Always(header::ORG), Always(header::CONNECTION), Always(header::PROVIDER), Always(header::ACCOUNT)];
+const CONNECTION: [Header; 5] = [
+    Always(header::ORG),
+    Always(header::CONNECTION),
+    Always(header::PROVIDER),
+    Always(header::ACCOUNT),
+    Maybe(header::TRACEPARENT),
+];
 
 /// Of a dead letter, beside those of the message it was.
 const DEAD: [Header; 10] = [
@@ -152,12 +165,12 @@ pub(super) const CHANNELS: [Channel; 11] = [
         about: "An event of a provider's history, or of a replay that routed a delivery again.",
         way: Way::Out,
         body: Some("Event"),
-        headers: &REPLAYED,
+        headers: &HISTORY,
     },
     Channel {
         name: "replayedEvent",
         stream: topology::GW_REPLAY,
-        prefix: "gw.replay.>",
+        prefix: subject::REPLAYED,
         tokens: &["replay", "org", "provider", "entity", "action", "eventId"],
         about: "An event that a replay stored again for whoever asked for it.",
         way: Way::Out,
@@ -182,7 +195,7 @@ pub(super) const CHANNELS: [Channel; 11] = [
         about: "What became of a delivery where it was not simply an event for the one organisation that claims it.",
         way: Way::Out,
         body: Some("Outcome"),
-        headers: &[],
+        headers: &PLAIN,
     },
     Channel {
         name: "attempt",
@@ -192,7 +205,7 @@ pub(super) const CHANNELS: [Channel; 11] = [
         about: "What became of a push to an endpoint.",
         way: Way::Out,
         body: Some("Attempt"),
-        headers: &[],
+        headers: &PLAIN,
     },
     Channel {
         name: "connection",
@@ -222,7 +235,7 @@ pub(super) const CHANNELS: [Channel; 11] = [
         about: "A replay that somebody wants. Asked for twice with one id, it runs once.",
         way: Way::In,
         body: Some("ReplayRequest"),
-        headers: &[],
+        headers: &PLAIN,
     },
 ];
 

@@ -25,20 +25,20 @@ pub(super) async fn cut(
     if at == whole.last {
         return Ok(at);
     }
+    let gone = |source| sealed.get(&source).copied().unwrap_or_default();
+    if at < gone(Source::Webhooks) {
+        return Err(refused("is before what the ledger keeps: GW_LEDGER_RETENTION rules that".to_owned()));
+    }
     let stored_at = last(inner, Source::Webhooks, whole.made_at(), i64::MAX, at).await?.map(|(_, stored_at)| stored_at);
-    for source in [Source::Webhooks, Source::Events, Source::Outcomes] {
+    for source in [Source::Events, Source::Outcomes] {
         let Some(extent) = extents.get_mut(&source) else { continue };
-        extent.last = match source {
-            Source::Webhooks => at,
-            _ => {
-                let then = stored_at.unwrap_or(extent.made_at());
-                last(inner, source, extent.made_at(), then, extent.last).await?.map_or(0, |(sequence, _)| sequence)
-            }
-        };
-        let gone = sealed.get(&source).copied().unwrap_or_default();
-        if extent.last < gone {
-            return Err(refused("is before what the ledger keeps: GW_LEDGER_RETENTION rules that".to_owned()));
-        }
+        let then = stored_at.unwrap_or(extent.made_at());
+        let found = last(inner, source, extent.made_at(), then, extent.last).await?;
+        // What was sealed is older.
+        extent.last = found.map_or(gone(source), |(sequence, _)| sequence);
+    }
+    if let Some(extent) = extents.get_mut(&Source::Webhooks) {
+        extent.last = at;
     }
     Ok(at)
 }

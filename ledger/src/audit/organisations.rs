@@ -31,7 +31,12 @@ pub(crate) struct Organisation {
     claims: i64,
     events: i64,
     filtered: i64,
+    /// The router said that there is an event, and nobody has seen one.
+    missing: i64,
     pub(super) error: i64,
+    /// The stream holds so many that no row tells of; below 0, so many rows whose event it does not hold.
+    #[serde(skip)]
+    unseen: i64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,11 +74,13 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Err
     let stream = Between::count(moment, Source::Events, &everything, young.from, until).await?;
     let found = all.events - all.gone;
     let unseen = stream.near(found) - found;
-    let error = unseen + all.missing;
-    if together || error != organisations.iter().map(|organisation| organisation.error).sum::<i64>() {
-        let (events, filtered) = (all.events, all.filtered);
-        let claims = events + filtered + error;
-        organisations.push(Organisation { org_id: ALL.to_owned(), claims, events, filtered, error });
+    if together {
+        organisations.push(Organisation::new(ALL.to_owned(), all.events, all.filtered, unseen, all.missing));
+        return Ok(organisations);
+    }
+    let elsewhere = unseen - organisations.iter().map(|organisation| organisation.unseen).sum::<i64>();
+    if elsewhere != 0 {
+        organisations.push(Organisation::new(ALL.to_owned(), all.events, all.filtered, elsewhere, 0));
     }
     Ok(organisations)
 }
@@ -81,9 +88,19 @@ pub(super) async fn add_up(moment: &Moment<'_>) -> Result<Vec<Organisation>, Err
 fn one(moment: &Moment<'_>, org: &str, count: Count, stream: Between) -> Organisation {
     let (sealed, dropped) = (moment.total("organisation", org, "event"), moment.total("organisation", org, "filtered"));
     let found = count.events - count.gone;
-    let error = stream.near(found) - found + count.missing;
     let (events, filtered) = (count.events + sealed, count.filtered + dropped);
-    Organisation { org_id: org.to_owned(), claims: events + filtered + error, events, filtered, error }
+    Organisation::new(org.to_owned(), events, filtered, stream.near(found) - found, count.missing)
+}
+
+impl Organisation {
+    fn new(org_id: String, events: i64, filtered: i64, unseen: i64, missing: i64) -> Self {
+        // What nobody has seen may be what the stream holds. What it lost is another thing, and does not make up for it.
+        let (more, error) = match unseen {
+            0.. => (unseen.max(missing), unseen.max(missing)),
+            lost => (lost + missing, lost - missing),
+        };
+        Self { org_id, claims: events + filtered + more, events, filtered, missing, error, unseen }
+    }
 }
 
 async fn counts(moment: &Moment<'_>, young: Young, until: i64) -> Result<BTreeMap<String, Count>, Error> {
@@ -115,15 +132,19 @@ async fn counts(moment: &Moment<'_>, young: Young, until: i64) -> Result<BTreeMa
 
 /// How many of the events that the router told of are in no row.
 async fn missing(moment: &Moment<'_>) -> Result<Vec<(String, i64)>, Error> {
-    let oldest = moment.now - moment.inner.retention + SLACK;
-    let until = moment.extent(Source::Outcomes)?.last;
+    let (events, until) = (moment.extent(Source::Events)?, moment.extent(Source::Outcomes)?.last);
+    let kept = moment.now.saturating_sub(events.aged(moment.now));
+    // Older events may be gone, from the rows or from a stream that was read anew.
+    let oldest = (moment.now - moment.inner.retention).max(moment.now.saturating_sub(kept)).saturating_add(SLACK);
     let query = sqlx::query(
-        "select a.org_id, count(*) as number from admitted a where a.sequence <= $1 and a.stored_at > $2
+        "select a.org_id, count(*) as number from admitted a
+         where a.sequence <= $1 and a.stored_at > $2 and a.stored_at >= $3
              and not exists (select 1 from events e where e.delivery_id = a.delivery_id
-                 and e.provider = a.provider and e.org_id = a.org_id)
+                 and e.provider = a.provider and e.org_id = a.org_id and e.stored_at >= a.stored_at - $4)
          group by a.org_id",
     );
-    let rows = query.bind(until).bind(oldest).fetch_all(&moment.inner.deps.db.pool).await?;
+    let query = query.bind(until).bind(oldest).bind(events.made_at()).bind(kept);
+    let rows = query.fetch_all(&moment.inner.deps.db.pool).await?;
     let read = |row| {
         let columns = Columns { row, table: "admitted", prefix: "" };
         Ok((columns.text("org_id")?, columns.number("number")?))

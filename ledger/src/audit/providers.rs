@@ -100,16 +100,25 @@ async fn counts(moment: &Moment<'_>, young: Young) -> Result<Counts, Error> {
     Ok(counts)
 }
 
-/// Deliveries at or below the router's floor with neither event nor outcome.
+/// Deliveries at or below the router's floor with neither event nor outcome, as far back as outcomes are held.
 async fn lost(moment: &Moment<'_>, young: Young) -> Result<BTreeMap<String, i64>, Error> {
+    let outcomes = moment.extent(Source::Outcomes)?;
+    let told = match u64::try_from(outcomes.first) {
+        // A stream that is not full gives up nothing before its time.
+        Ok(first) if outcomes.full => {
+            let message = nats::get(&moment.inner.deps.broker, Source::Outcomes.stream(), first).await?;
+            message.map_or(i64::MIN, |message| message.stored_at)
+        }
+        _ => i64::MIN,
+    };
     let sql = format!(
         "select provider, count(*) as number from deliveries where state = 'pending' and sequence <= $1
-             and ((history = 0 and sequence <= $2) or (history = 1 and sequence <= $3)) and not {}
+             and ((history = 0 and sequence <= $2) or (history = 1 and sequence <= $3)) and stored_at >= $8 and not {}
          group by provider",
         Young::gone(4)
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(moment.at).bind(moment.floors.live).bind(moment.floors.history);
-    let query = query.bind(young.sealed).bind(young.made_at).bind(young.from).bind(young.aged);
+    let query = query.bind(young.sealed).bind(young.made_at).bind(young.from).bind(young.aged).bind(told);
     let mut lost = BTreeMap::new();
     for row in &query.fetch_all(&moment.inner.deps.db.pool).await? {
         let columns = Columns { row, table: "deliveries", prefix: "" };
@@ -118,29 +127,39 @@ async fn lost(moment: &Moment<'_>, young: Young) -> Result<BTreeMap<String, i64>
     Ok(lost)
 }
 
-/// How many of the deliveries that the rows call parked `GW_PARKED` holds. What is being released may be there still.
+/// How many of the deliveries that the rows call parked `GW_PARKED` holds: so many rows, without those that it misses.
 async fn parked(moment: &Moment<'_>, name: &str, rows: i64) -> Result<i64, Error> {
     if rows == 0 {
         return Ok(0);
     }
-    let filter = [subject::parked_of(name)];
-    let mut reader = Reader::open(&moment.inner.deps.broker, GW_PARKED, &filter, Start::First, true).await?;
-    let waiting = reader.waiting();
-    let number = i64::try_from(waiting).unwrap_or(i64::MAX);
-    if waiting > COMPARED && number == rows {
+    let (broker, filter) = (&moment.inner.deps.broker, [subject::parked_of(name)]);
+    let held = nats::count(broker, GW_PARKED, &filter, 1).await?;
+    if held > COMPARED && i64::try_from(held) == Ok(rows) {
         return Ok(rows);
     }
-    let mut held = BTreeSet::new();
-    for _ in 0..waiting {
+    let mut missed = called_parked(moment, name).await?;
+    let mut reader = Reader::open(broker, GW_PARKED, &filter, Start::First, true).await?;
+    for _ in 0..reader.waiting() {
         let Some(message) = reader.next_within(NEXT).await? else { break };
-        held.extend(message.header(header::DELIVERY).map(batch::text));
+        if let Some(delivery) = message.header(header::DELIVERY) {
+            missed.remove(&batch::text(delivery));
+        }
         if message.pending == 0 {
             break;
         }
     }
+    if !missed.is_empty() {
+        // What was released meanwhile is parked no more.
+        let still = called_parked(moment, name).await?;
+        missed.retain(|delivery| still.contains(delivery));
+    }
+    Ok(rows - i64::try_from(missed.len()).unwrap_or(i64::MAX).min(rows))
+}
+
+/// The deliveries that the rows call parked.
+async fn called_parked(moment: &Moment<'_>, name: &str) -> Result<BTreeSet<String>, Error> {
     let query =
         sqlx::query("select delivery_id from deliveries where state = 'parked' and provider = $1 and sequence <= $2");
     let rows = query.bind(name.to_owned()).bind(moment.at).fetch_all(&moment.inner.deps.db.pool).await?;
-    let parked = rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>()?;
-    Ok(i64::try_from(parked.iter().filter(|delivery| held.contains(*delivery)).count()).unwrap_or(i64::MAX))
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }

@@ -141,8 +141,14 @@ pub(crate) async fn of(
     if !own || (stored.is_none() && events.is_empty() && filtered.is_empty() && row.is_none()) {
         return Err(Error::NotFound);
     }
-    if caller.org.is_some() && events.is_empty() && !filtered.is_empty() {
-        status = "filtered".to_owned();
+    let outcomes = outcomes(db, caller, provider, delivery, &filtered).await?;
+    if caller.org.is_some() {
+        status = match (events.is_empty(), filtered.is_empty()) {
+            (true, true) => status,
+            (true, false) => "filtered".to_owned(),
+            (false, _) if outcomes.iter().any(|outcome| outcome.outcome == "released") => "released".to_owned(),
+            (false, _) => "routed".to_owned(),
+        };
     }
     let letters = letters(db, caller, provider, delivery, &events).await?;
     Ok(Trace {
@@ -152,7 +158,7 @@ pub(crate) async fn of(
         received,
         stored,
         next: pushes::next(&events),
-        outcomes: outcomes(db, caller, provider, delivery, &filtered).await?,
+        outcomes,
         events,
         filtered,
         letters,
@@ -266,7 +272,7 @@ async fn filtered(db: &Db, caller: &Caller, provider: &str, delivery: &str) -> R
     Ok(filtered)
 }
 
-/// What the router said; who is narrowed to an organisation is not told what others' filters did.
+/// What the router said; who is narrowed to an organisation is told what was said of it.
 async fn outcomes(
     db: &Db,
     caller: &Caller,
@@ -274,13 +280,13 @@ async fn outcomes(
     delivery: &str,
     filtered: &[Filtered],
 ) -> Result<Vec<Outcome>, Error> {
-    let shown = |outcome: &str| match outcome {
-        "routed" => caller.org.is_none(),
-        "filtered" => caller.org.is_none() || !filtered.is_empty(),
-        _ => true,
-    };
-    let query = sqlx::query("select * from outcomes where delivery_id = $1 and provider = $2 order by sequence");
-    let rows = query.bind(delivery.to_owned()).bind(provider.to_owned()).fetch_all(&db.pool).await?;
+    let query = sqlx::query(
+        "select o.*, (select count(*) from admitted a where a.sequence = o.sequence and a.org_id = $3
+             and a.delivery_id = o.delivery_id) as own
+         from outcomes o where o.delivery_id = $1 and o.provider = $2 order by o.sequence",
+    );
+    let query = query.bind(delivery.to_owned()).bind(provider.to_owned()).bind(caller.org.clone().unwrap_or_default());
+    let rows = query.fetch_all(&db.pool).await?;
     let read = |row| {
         let columns = Columns { row, table: "outcomes", prefix: "" };
         Ok(Outcome {
@@ -290,8 +296,24 @@ async fn outcomes(
             route_revision: columns.number("route_revision")?,
         })
     };
-    let outcomes = rows.iter().map(read).collect::<Result<Vec<_>, Error>>()?;
-    Ok(outcomes.into_iter().filter(|outcome| shown(&outcome.outcome)).collect())
+    if caller.org.is_none() {
+        return rows.iter().map(read).collect();
+    }
+    let mut told = Vec::new();
+    let mut parked = None;
+    for row in &rows {
+        let own = Columns { row, table: "outcomes", prefix: "" }.number("own")? > 0;
+        let outcome: Outcome = read(row)?;
+        match outcome.outcome.as_str() {
+            "filtered" if !filtered.is_empty() => told.push(outcome),
+            // That it waited is told to those it waited for.
+            "parked" => parked = Some(outcome),
+            "released" if own => told.extend(parked.take().into_iter().chain([outcome])),
+            "dead" => told.push(outcome),
+            _ => {}
+        }
+    }
+    Ok(told)
 }
 
 /// The dead letters of a delivery; who is narrowed to an organisation sees those of its events.

@@ -35,6 +35,9 @@ const SAVE: Duration = Duration::from_millis(500);
 const WAIT: i64 = 1_000;
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How long what is on its way may take, once nothing else is done meanwhile.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The name of a walk's task.
 const TASK: &str = "walk";
 
@@ -106,7 +109,7 @@ struct Flying {
 impl Flying {
     /// Waits until it is done, and tells so in the state.
     async fn land(self, state: &mut Replay) -> Result<(), Failure> {
-        self.dealt.landing.landed().await?;
+        self.dealt.landing.landed(Instant::now() + PATIENCE).await?;
         state.counts.add(&self.dealt.counts);
         state.counts.read += self.read;
         state.next = self.end;

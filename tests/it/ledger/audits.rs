@@ -4,7 +4,7 @@ use nats::topology;
 use reqwest::Method;
 use schemas::{attempt::PushOutcome, subject};
 use serde_json::json;
-use tests::{Link, Webhook, World, eventually};
+use tests::{Link, Setup, Webhook, World, eventually};
 
 use super::{attempt_of, audit, becomes, record, term};
 use crate::checker::{self, Load};
@@ -61,6 +61,29 @@ async fn it_adds_up_at_an_earlier_delivery_and_refuses_one_that_is_not_stored_ye
     let says = &later.body["errors"]["at"][0];
     assert_eq!((later.status, &later.body["code"]), (400, &json!("invalid_query")), "{later:?}");
     assert!(says.as_str().is_some_and(|says| says.contains("at most 3")), "{later:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_adds_up_at_a_delivery_that_has_reached_its_age_and_is_held_still() {
+    // A message is called old a minute before the broker gives it up.
+    let mut world = Setup::new().with("GW_RETENTION", "70s").start().await;
+    for org in ["org_1", "org_2"] {
+        world.link(&Link::repository(org, "42")).await;
+    }
+    for number in 0..3 {
+        let webhook = Webhook::push_numbered(42, 1, number);
+        world.accept(&webhook).await;
+        becomes(&world, &webhook, "routed").await;
+    }
+    let old = tokio::time::Instant::now() + std::time::Duration::from_secs(12);
+    tokio::time::sleep_until(old).await;
+    for at in ["", "?at=1", "?at=2"] {
+        let report = super::get(&world, &format!("/audit{at}")).await.body;
+        assert_eq!(report["error"], 0, "{at}: {report}");
+    }
+    world.accept(&Webhook::push_numbered(42, 1, 9)).await;
+    let report = super::get(&world, "/audit?at=2").await.body;
+    assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(2)), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
