@@ -147,6 +147,7 @@ fn a_table_has_one_writer() {
         ("deliveries", "ledger"),
         ("events", "ledger"),
         ("outcomes", "ledger"),
+        ("admitted", "ledger"),
         ("filtered", "ledger"),
         ("pushes", "ledger"),
         ("attempts", "ledger"),

@@ -99,7 +99,8 @@ async fn a_second_signal_ends_it_at_once() {
     let begun = std::time::Instant::now();
     kill(world.gateway().pid(), Signal::INT);
     assert_eq!(ended(&mut world).await.code(), Some(130));
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    // The request in hand would have been waited for much longer.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     if world.owns_broker() {
         eventually("its server ends too", || std::future::ready(servers(world.folder()).is_empty().then_some(())))
             .await;
@@ -122,7 +123,7 @@ async fn a_stop_under_load_leaves_nothing_in_hand_and_the_next_start_goes_on_at_
     let begun = std::time::Instant::now();
     posted.check(&mut world).await;
     // What had been left in hand would have waited for a minute.
-    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(45), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

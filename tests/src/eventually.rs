@@ -4,10 +4,10 @@ use std::{future::Future, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(25);
 
-/// Asks again and again until there is an answer; fails the test when there is none in half a minute.
+/// Asks again and again until there is an answer; fails the test when there is none in a minute.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, ask: impl FnMut() -> F) -> T {
     eventually_within(PATIENCE, what, ask).await
 }

@@ -95,6 +95,32 @@ async fn what_was_stored_and_never_routed_is_routed_live_with_its_own_ids_and_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_routed_is_routed_to_all_who_claim_it_whoever_asks() {
+    let mut ground = Ground::start().await;
+    for org in ["org_1", "org_2"] {
+        ground.world.link(&Link::repository(org, "42")).await;
+    }
+    ground.world.stop_gateway();
+    ground.world.set("GW_ROLE", "ingest,deliver,vault");
+    ground.world.start_gateway();
+    ground.world.ready().await;
+    for number in 0..3 {
+        ground.world.accept(&Webhook::push_numbered(42, 1, number)).await;
+    }
+    swallow(&mut ground.world).await;
+    ground.world.stop_gateway();
+    ground.world.set("GW_ROLE", "");
+    ground.world.start_gateway();
+    ground.world.ready().await;
+    let asked = json!({ "mode": "reroute", "onlyUndelivered": true, "orgId": "org_1", "ratePerSecond": "max" });
+    let done = ground.replayed(asked).await;
+    assert_eq!((&done["published"], &done["organisations"]), (&json!(3), &json!({ "org_1": 3 })), "{done}");
+    for org in ["org_1", "org_2"] {
+        assert_eq!(ground.world.events(org, 3).await.len(), 3, "{org}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_routed_to_who_has_unlinked_since_is_not_undelivered() {
     let mut ground = Ground::start().await;
     let world = &mut ground.world;

@@ -60,7 +60,7 @@ impl World {
 
     /// Waits until a stream holds at least so many messages whose subject matches, and gives them.
     pub async fn stored(&mut self, stream: &str, filter: &str, count: usize) -> Vec<Message> {
-        for _ in 0..600 {
+        for _ in 0..1_200 {
             let messages = self.messages(stream, filter).await;
             if messages.len() >= count {
                 return messages;
