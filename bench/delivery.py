@@ -2,6 +2,7 @@
 
 import json
 import os
+import statistics
 import subprocess
 import time
 import urllib.error
@@ -116,10 +117,19 @@ def latency(bench):
 
 
 def one_down(bench):
-    """A hundred endpoints of one organisation, first all well, then one of them down."""
+    """A hundred endpoints of one organisation, first all well, then one of them down; in rounds, for a few posts decide a p99."""
+    rounds = [one_down_round(bench, number) for number in range(bench.sizes["rounds"])]
+    p99 = lambda results, down: results[down]["latency"]["p99_ms"]
+    moved = statistics.median(p99(results, 1) / max(p99(results, 0), 0.001) for results in rounds)
+    bench.target("one endpoint of 100 down: p99 of the others, times as before", moved, 1.1, most=True)
+    # What is shown is the round in the middle.
+    return sorted(rounds, key=lambda results: p99(results, 1))[len(rounds) // 2]
+
+
+def one_down_round(bench, number):
     results = {}
     for down in (0, 1):
-        progress(f"delivery: 100 endpoints, {down} down")
+        progress(f"delivery: 100 endpoints, {down} down, round {number + 1}")
         server = Nats(bench, "always")
         bench.measure("routes", "--nats", server.url, "--count", LINKS_PER_ORG)
         gateway = gateway_of(bench, server, ["ingest", "router", "deliver"])
@@ -133,8 +143,6 @@ def one_down(bench):
         results[down] = posted(bench, server, gateway, LINKS_PER_ORG, 10, 100 - down, endpoints)
         gateway.stop()
         server.drop()
-    moved = results[1]["latency"]["p99_ms"] / max(results[0]["latency"]["p99_ms"], 0.001)
-    bench.target("one endpoint of 100 down: p99 of the others, times as before", moved, 1.1, most=True)
     return results
 
 
