@@ -162,7 +162,7 @@ impl Inner {
             headers,
             payload,
             once: true,
-            timer: None,
+            ..Outgoing::default()
         };
         let stored = self.publisher.publish(message, deadline).await.map_err(Error::NotStored);
         drop(held);

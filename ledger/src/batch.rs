@@ -248,7 +248,7 @@ fn state(outcome: PushOutcome) -> &'static str {
 
 /// The links that admitted an event, as JSON.
 fn links(message: &Message) -> Option<String> {
-    let named = message.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(header::LINK));
+    let named = message.headers().filter(|(name, _)| name.eq_ignore_ascii_case(header::LINK));
     let links: Vec<String> = named.map(|(_, link)| text(link)).collect();
     if links.is_empty() { None } else { serde_json::to_string(&links).ok() }
 }

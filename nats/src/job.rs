@@ -166,7 +166,7 @@ impl Jobs {
     /// Puts a task back where it was.
     pub async fn put(&self, subject: String, body: Vec<u8>) -> Result<(), Error> {
         let id = format!("{subject}:{:016x}", rand::random::<u64>());
-        let message = Outgoing { subject, id, headers: Vec::new(), payload: body.into(), once: false, timer: None };
+        let message = Outgoing { subject, id, payload: body.into(), ..Outgoing::default() };
         let deadline = Instant::now() + PATIENCE;
         loop {
             let members = std::iter::once(batch::Member::of(&message));
@@ -227,10 +227,9 @@ fn members<S: Serialize>(held: &Held<S>, next: &Next, id: &str) -> Result<Vec<Ou
     let outgoing = |subject, id, payload: Vec<u8>, timer| Outgoing {
         subject,
         id,
-        headers: Vec::new(),
         payload: payload.into(),
-        once: false,
         timer,
+        ..Outgoing::default()
     };
     let mut members =
         vec![Outbound { message: outgoing(subject::job_state(&held.job), id.to_owned(), state, None), extra }];

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use schemas::{header::Headers, instant};
 
 /// A message to be stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outgoing {
     /// Where.
     pub subject: String,
@@ -15,6 +15,8 @@ pub struct Outgoing {
     pub id: String,
     /// Our headers; names of the broker's (`Nats-…`) are left out.
     pub headers: Headers,
+    /// Of a copy: the headers of the first, but for the broker's. Those above, each once then, take their place.
+    pub copied: Copied,
     /// The body.
     pub payload: Bytes,
     /// Whether the subject may hold this one message only: stored once within the retention.
@@ -36,13 +38,25 @@ pub struct Timer {
 impl Outgoing {
     /// Bytes it takes in a batch, roughly.
     pub(crate) fn size(&self) -> usize {
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-        self.subject.len() + self.id.len() + headers + self.payload.len()
+        let line = |name: &str, value: &str| name.len() + value.len() + 4;
+        let headers: usize = self.headers.iter().map(|(name, value)| line(name, value)).sum();
+        let copied: usize = pairs(&self.copied.0).map(|(name, value)| line(name, value)).sum();
+        self.subject.len() + self.id.len() + headers + copied + self.payload.len()
     }
 
     /// The headers as the client wants them.
     pub(crate) fn header_map(&self) -> HeaderMap {
-        let mut map = to_map(&self.headers);
+        self.with_headers(self.copied.clone())
+    }
+
+    /// The same, where the message is not sent a second time.
+    pub(crate) fn take_header_map(&mut self) -> HeaderMap {
+        let copied = std::mem::take(&mut self.copied);
+        self.with_headers(copied)
+    }
+
+    fn with_headers(&self, copied: Copied) -> HeaderMap {
+        let mut map = copied.under(&self.headers);
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             map.insert(header::NATS_MESSAGE_ID, id);
         }
@@ -62,16 +76,38 @@ impl Outgoing {
     }
 }
 
-/// Our headers as a map; a name or value that could break the protocol is left out, and so is the broker's own.
-pub(crate) fn to_map(headers: &Headers) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers {
-        let ours = !name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"));
-        if let (true, Ok(name), Ok(value)) = (ours, HeaderName::from_str(name), HeaderValue::from_str(value)) {
-            map.append(name, value);
+/// The headers of a message that is stored again, as the client read them: to make thousands a second anew is dear.
+#[derive(Clone, Debug, Default)]
+pub struct Copied(HeaderMap);
+
+impl Copied {
+    /// These and ours; of a name that both have, ours. A name or value that could break the protocol is left out, and
+    /// so is the broker's own: what it wrote of the batch of the first message would make this one part of it.
+    fn under(self, headers: &Headers) -> HeaderMap {
+        let brokers = |name: &HeaderName| is_brokers(name.as_ref());
+        let mut map = if self.0.iter().any(|(name, _)| brokers(name)) {
+            let mut kept = HeaderMap::new();
+            for (name, values) in self.0.iter().filter(|(name, _)| !brokers(name)) {
+                values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
+            }
+            kept
+        } else {
+            self.0
+        };
+        let fresh = map.is_empty();
+        for (name, value) in headers {
+            if let (false, Ok(name), Ok(value)) =
+                (is_brokers(name), HeaderName::from_str(name), HeaderValue::from_str(value))
+            {
+                if fresh { map.append(name, value) } else { map.insert(name, value) }
+            }
         }
+        map
     }
-    map
+}
+
+fn is_brokers(name: &str) -> bool {
+    name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 
 /// A stored message.
@@ -79,8 +115,6 @@ pub(crate) fn to_map(headers: &Headers) -> HeaderMap {
 pub struct Message {
     /// Where it is stored.
     pub subject: String,
-    /// All its headers.
-    pub headers: Headers,
     /// The body.
     pub payload: Bytes,
     /// Its place in the stream.
@@ -93,6 +127,8 @@ pub struct Message {
     pub stored_at: i64,
     /// The subject that acknowledges it; empty for what needs no acknowledgement.
     pub(crate) reply: String,
+    /// All its headers, as the client read them.
+    pub(crate) raw: HeaderMap,
 }
 
 impl fmt::Debug for Message {
@@ -106,10 +142,33 @@ impl fmt::Debug for Message {
 }
 
 impl Message {
-    /// First value of a header.
+    /// First value of a header, name compared without case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        schemas::header::first(&self.headers, name)
+        value(&self.raw, name)
+    }
+
+    /// All headers, the broker's too: names and raw values. Those of one name stand in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        pairs(&self.raw)
+    }
+
+    /// The same as a list.
+    #[must_use]
+    pub fn header_list(&self) -> Headers {
+        self.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// The same message with other headers; the broker's are left out.
+    #[must_use]
+    pub fn with_headers(self, headers: &Headers) -> Self {
+        Self { raw: Copied::default().under(headers), ..self }
+    }
+
+    /// What a copy of the message takes with it: its headers, and its body.
+    #[must_use]
+    pub fn into_copy(self) -> (Copied, Bytes) {
+        (Copied(self.raw), self.payload)
     }
 
     /// The dedup id it was stored under.
@@ -124,23 +183,31 @@ impl Message {
         let place = Place::parse(&reply)?;
         Some(Self {
             subject: message.subject.into_string(),
-            headers: message.headers.map(from_map).unwrap_or_default(),
             payload: message.payload,
             sequence: place.sequence,
             delivered: place.delivered,
             pending: place.pending,
             stored_at: place.stored_at,
             reply,
+            raw: message.headers.unwrap_or_default(),
         })
     }
 }
 
-pub(crate) fn from_map(map: HeaderMap) -> Headers {
-    let pairs = map.iter().flat_map(|(name, values)| {
-        let name: &str = name.as_ref();
-        values.iter().map(move |value| (name.to_owned(), value.as_str().to_owned()))
+/// First value of a header, name compared without case.
+pub(crate) fn value<'a>(map: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let found = map.iter().find(|(candidate, _)| {
+        let candidate: &str = candidate.as_ref();
+        candidate.eq_ignore_ascii_case(name)
     });
-    pairs.collect()
+    found?.1.first().map(HeaderValue::as_str)
+}
+
+fn pairs(map: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    map.iter().flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        values.iter().map(move |value| (name, value.as_str()))
+    })
 }
 
 /// What an acknowledgement subject tells:
@@ -193,7 +260,7 @@ mod tests {
             [("Gw-Event", "a\r\nNats-TTL: 1s"), ("nats-ttl", "1s"), ("Gw-Org", "o"), ("bad name", "x")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into();
-        let map = to_map(&headers);
+        let map = Copied::default().under(&headers);
         assert_eq!(map.len(), 1);
         assert_eq!(map.get("Gw-Org").map(HeaderValue::as_str), Some("o"));
     }

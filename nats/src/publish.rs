@@ -11,6 +11,7 @@ use crate::{connect::Broker, error::Code, message::Outgoing, trace};
 
 mod ack;
 pub(crate) mod batch;
+mod fast;
 mod gate;
 mod group;
 mod measure;
@@ -18,7 +19,7 @@ mod pipeline;
 
 use gate::Gate;
 use group::Group;
-use pipeline::{Flight, Pipeline};
+use pipeline::Pipeline;
 
 /// How long one try waits for the broker.
 const TRY: Duration = Duration::from_secs(2);
@@ -26,8 +27,10 @@ const TRY: Duration = Duration::from_secs(2);
 const PAUSE: std::ops::Range<u64> = 20..200;
 /// So few messages in order are confirmed one after the other: on most brokers sooner than a batch of them is staged.
 const SERIAL: usize = 4;
-/// Messages that one caller sends before the first is confirmed: few enough that several callers find room.
-const AHEAD: usize = 256;
+/// Messages that are confirmed together where each is stored by itself, and how many times as many one caller sends
+/// before the first are confirmed.
+const FAST: usize = 256;
+const AHEAD: usize = 2;
 /// Messages of a set that stays together, and their bytes: well below what the server takes in a batch.
 const SET: usize = 500;
 const SET_BYTES: usize = 3 << 20;
@@ -227,22 +230,31 @@ impl Publisher {
     }
 
     /// Sends messages as fast as the broker takes them, and gives those whose confirmation it did not wait for. They
-    /// stand in the order given, also behind those that were sent before, but for those that had to be sent again.
+    /// stand in the order given, also behind those that were sent before. What is not confirmed is not sent again: some
+    /// may be stored and others not.
     pub async fn launch_all(&self, mut messages: Vec<Outgoing>, deadline: Instant) -> Result<Landing, PublishError> {
         messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
+        let mut landing = Landing::done();
         match &self.way {
             Way::Broker(roads) if roads.gate.is_open() => {
-                let mut landing = Landing { roads: Some(roads.clone()), flights: VecDeque::new() };
-                landing.launch(messages, deadline).await?;
-                Ok(landing)
+                connected(&roads.broker, deadline).await?;
+                let mut messages = messages.into_iter();
+                loop {
+                    let batch: Vec<Outgoing> = messages.by_ref().take(FAST).collect();
+                    if batch.is_empty() {
+                        break;
+                    }
+                    if landing.flights.len() >= AHEAD {
+                        landing.first(deadline).await?;
+                    }
+                    landing.flights.push_back(fast::launch(&roads.broker, batch).await?);
+                }
             }
-            Way::Broker(roads) => {
-                roads.in_order(messages, deadline).await?;
-                Ok(Landing::done())
-            }
+            Way::Broker(roads) => drop(roads.in_order(messages, deadline).await?),
             #[cfg(feature = "bench")]
-            Way::Null => Ok(Landing::done()),
+            Way::Null => {}
         }
+        Ok(landing)
     }
 
     /// Stores messages as [`Self::launch_all`] sends them.
@@ -252,20 +264,19 @@ impl Publisher {
 }
 
 /// Messages that were sent and not confirmed yet. Dropped, nobody waits for them any more.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Landing {
-    roads: Option<Roads>,
-    flights: VecDeque<(Outgoing, Result<Flight, PublishError>, Instant)>,
+    flights: VecDeque<fast::Flight>,
 }
 
 impl Landing {
     /// Nothing is on its way.
     #[must_use]
     pub fn done() -> Self {
-        Self { roads: None, flights: VecDeque::new() }
+        Self::default()
     }
 
-    /// Waits until all are stored; until the deadline, sends again what was not confirmed.
+    /// Waits until all are stored, or were before.
     pub async fn landed(mut self, deadline: Instant) -> Result<(), PublishError> {
         while !self.flights.is_empty() {
             self.first(deadline).await?;
@@ -273,32 +284,11 @@ impl Landing {
         Ok(())
     }
 
-    async fn launch(&mut self, messages: Vec<Outgoing>, deadline: Instant) -> Result<(), PublishError> {
-        let Some(roads) = self.roads.clone() else { return Ok(()) };
-        connected(&roads.broker, deadline).await?;
-        for message in messages {
-            if self.flights.len() >= AHEAD {
-                self.first(deadline).await?;
-            }
-            let limit = Instant::now() + limit(deadline);
-            let flight = roads.pipeline.launch(&message, limit).await;
-            self.flights.push_back((message, flight, limit));
-        }
-        Ok(())
-    }
-
-    /// Waits for the one that was sent first.
+    /// Waits for those that were sent first.
     async fn first(&mut self, deadline: Instant) -> Result<(), PublishError> {
-        let (Some((message, flight, limit)), Some(roads)) = (self.flights.pop_front(), &self.roads) else {
-            return Ok(());
-        };
-        let landed = match flight {
-            Ok(flight) => flight.landed(limit).await,
-            Err(error) => Err(error),
-        };
-        match landed {
-            Err(error) if error.is_transient() => roads.single(&message, deadline).await.map(drop),
-            landed => landed.map(drop),
+        match self.flights.pop_front() {
+            Some(flight) => flight.landed(deadline).await,
+            None => Ok(()),
         }
     }
 }

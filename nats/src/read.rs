@@ -7,12 +7,10 @@ use futures_util::StreamExt;
 use time::OffsetDateTime;
 use tracing::debug;
 
-use schemas::header::first;
-
 use crate::{
     connect::Broker,
     error::{Code, Error},
-    message::{Message, from_map},
+    message::{Message, value},
 };
 
 mod batch;
@@ -247,8 +245,8 @@ async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Re
 
 /// The message of an answer.
 fn stored(what: &str, answer: async_nats::Message) -> Result<Message, Error> {
-    let headers = answer.headers.map(from_map).unwrap_or_default();
-    let Some(subject) = first(&headers, "Nats-Subject").map(str::to_owned) else {
+    let raw = answer.headers.unwrap_or_default();
+    let Some(subject) = value(&raw, "Nats-Subject").map(str::to_owned) else {
         let description = answer.description.unwrap_or_else(|| "the answer names no subject".to_owned());
         return Err(Error::Refused {
             what: what.to_owned(),
@@ -256,17 +254,17 @@ fn stored(what: &str, answer: async_nats::Message) -> Result<Message, Error> {
             description,
         });
     };
-    let sequence = first(&headers, "Nats-Sequence").and_then(|sequence| sequence.parse().ok()).unwrap_or_default();
-    let stored_at = first(&headers, "Nats-Time-Stamp").and_then(schemas::instant::parse).unwrap_or_default();
+    let sequence = value(&raw, "Nats-Sequence").and_then(|sequence| sequence.parse().ok()).unwrap_or_default();
+    let stored_at = value(&raw, "Nats-Time-Stamp").and_then(schemas::instant::parse).unwrap_or_default();
     Ok(Message {
         subject,
-        headers,
         payload: answer.payload,
         sequence,
         delivered: 1,
         pending: 0,
         stored_at,
         reply: String::new(),
+        raw,
     })
 }
 

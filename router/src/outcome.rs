@@ -110,10 +110,8 @@ impl Inner {
         let message = Outgoing {
             subject: subject::outcome(&outcome.provider, &outcome.delivery_id),
             id: format!("{}:{}:{:?}{more}", outcome.provider, outcome.sequence, outcome.outcome),
-            headers: Vec::new(),
             payload: payload.into(),
-            once: false,
-            timer: None,
+            ..Outgoing::default()
         };
         self.deps.outcomes.publish(message, deadline).await.map(drop)
     }

@@ -60,7 +60,7 @@ impl Inner {
                 return Ok(released);
             };
             left = message.pending;
-            if Delivery::from_headers(&message.headers).is_ok_and(|delivery| self.may_claim(&delivery)) {
+            if Delivery::from_headers(&message.header_list()).is_ok_and(|delivery| self.may_claim(&delivery)) {
                 run.push(message.sequence);
             }
             if run.len() == RUN || left == 0 {
@@ -124,10 +124,10 @@ impl Inner {
 
 /// The message of a delivery that waits for a link: all of it, and its place.
 fn parked(message: &Message, read: &Read) -> Outgoing {
-    let mut headers = message.headers.clone();
+    let mut headers = message.header_list();
     headers.push((header::SEQUENCE.to_owned(), read.sequence.to_string()));
     let (subject, id) = (subject::parked(&read.delivery), read.delivery.message_id());
-    Outgoing { subject, id, headers, payload: message.payload.clone(), once: true, timer: None }
+    Outgoing { subject, id, headers, payload: message.payload.clone(), once: true, ..Outgoing::default() }
 }
 
 /// Releases when links appear, and looks through everything now and then.

@@ -114,6 +114,7 @@ fn revived(mut letter: Message) -> Message {
     if let (Some(GW_WEBHOOK), Some(sequence)) = (text(header::DLQ_STREAM).as_deref(), place) {
         letter.sequence = sequence;
     }
-    letter::revive(&mut letter.headers);
-    letter
+    let mut headers = letter.header_list();
+    letter::revive(&mut headers);
+    letter.with_headers(&headers)
 }

@@ -99,7 +99,7 @@ impl Reroute {
     /// A delivery with those of its organisations that are asked for, or why it is passed over.
     async fn resolve(&self, replay: &Replay, message: &Message) -> Result<Result<Resolved, &'static str>, Failure> {
         let request = &replay.request;
-        let Ok(delivery) = Delivery::from_headers(&message.headers) else { return Ok(Err("unreadable")) };
+        let Ok(delivery) = Delivery::from_headers(&message.header_list()) else { return Ok(Err("unreadable")) };
         if request.provider.as_ref().is_some_and(|wanted| *wanted != delivery.provider) {
             return Ok(Err("other-provider"));
         }

@@ -83,7 +83,7 @@ impl Read {
     pub(crate) async fn of(message: &Message, payloads: &Payloads) -> Result<Self, Unread> {
         let never = |detail: &str| Unread::Never(detail.to_owned());
         let delivery =
-            Delivery::from_headers(&message.headers).map_err(|malformed| Unread::Never(malformed.to_string()))?;
+            Delivery::from_headers(&message.header_list()).map_err(|malformed| Unread::Never(malformed.to_string()))?;
         let provider = provider::find(&delivery.provider).ok_or_else(|| never("the provider is unknown"))?;
         let event_type = delivery.event.clone().ok_or_else(|| never("the delivery has no event type"))?;
         let body = match &delivery.payload_ref {
@@ -241,7 +241,7 @@ impl Read {
         let payload =
             serde_json::to_vec(&event).map_err(|source| Error::Answer { what: "an event".to_owned(), source })?;
         let subject = subject::event(origin, org, self.provider.id, &self.key, &id);
-        Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true, timer: None })
+        Ok(Outgoing { subject, id, headers, payload: payload.into(), once: true, ..Outgoing::default() })
     }
 }
 

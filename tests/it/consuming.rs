@@ -134,14 +134,8 @@ impl Ground {
 
     async fn publish(&self, lane: &str, body: &str) {
         let id = format!("{:x}", rand::random::<u64>());
-        let message = Outgoing {
-            subject: format!("t.{lane}"),
-            id,
-            headers: Vec::new(),
-            payload: body.to_owned().into(),
-            once: false,
-            timer: None,
-        };
+        let message =
+            Outgoing { subject: format!("t.{lane}"), id, payload: body.to_owned().into(), ..Outgoing::default() };
         self.publisher.publish(message, Instant::now() + Duration::from_secs(5)).await.expect("it is stored");
     }
 

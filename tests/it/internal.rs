@@ -67,7 +67,7 @@ async fn an_internal_delivery_becomes_the_event_of_its_connection_s_organisation
         let answer = world.api_with(Method::POST, path, Some(form(&connection, delivery)), &headers).await;
         assert_eq!((answer.status, &answer.body), (200, &json!({ "status": "accepted", "deliveryId": delivery })));
         let message = stored(&mut world, delivery).await;
-        let found = Delivery::from_headers(&message.headers).expect("a delivery");
+        let found = Delivery::from_headers(&message.header_list()).expect("a delivery");
         let bound = found.bound.expect("a connection");
         assert_eq!(
             (bound.connection.as_str(), bound.org.as_str(), found.origin.as_str()),
@@ -102,7 +102,7 @@ async fn a_named_resource_goes_before_those_of_the_payload_and_times_are_seconds
         [("d-1", "77", RECEIVED), ("d-2", "42", 1_767_225_600_000), ("d-3", "42", RECEIVED), ("d-4", "42", RECEIVED)];
     for (delivery, resource, received) in expected {
         let message = stored(&mut world, delivery).await;
-        let found = Delivery::from_headers(&message.headers).expect("a delivery");
+        let found = Delivery::from_headers(&message.header_list()).expect("a delivery");
         assert_eq!(
             (found.resources.as_slice(), found.received_at),
             (&[resource.to_owned()][..], received),

@@ -108,10 +108,8 @@ pub(crate) async fn record(world: &mut World, attempts: &[Attempt]) {
                 attempt.attempt,
                 attempt.outcome.as_str()
             ),
-            headers: Vec::new(),
             payload: serde_json::to_vec(attempt).expect("JSON").into(),
-            once: false,
-            timer: None,
+            ..Outgoing::default()
         };
         publisher.publish(message, Instant::now() + std::time::Duration::from_secs(10)).await.expect("it is stored");
     }

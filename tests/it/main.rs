@@ -21,6 +21,7 @@ mod parking;
 mod permissions;
 mod postgres;
 mod providers;
+mod publishing;
 mod pushing;
 mod raw;
 mod releases;

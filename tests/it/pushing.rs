@@ -195,6 +195,6 @@ pub(crate) fn event_of(org: &str, origin: Origin, number: usize) -> Outgoing {
         payload: json!({ "deliveryId": format!("delivery-{number}"), "number": number }).to_string().into(),
         id,
         once: true,
-        timer: None,
+        ..Outgoing::default()
     }
 }

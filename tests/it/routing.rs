@@ -49,7 +49,7 @@ async fn organisations_that_share_a_resource_each_get_an_event_of_their_own() {
         let body: Value = serde_json::from_slice(&message.payload).expect("an event");
         assert_eq!((&body["orgId"], &body["connectionId"]), (&json!(org), &json!(connection)));
         assert_eq!(body["connectionIds"], json!([connection]));
-        let all = format!("{} {:?}", String::from_utf8_lossy(&message.payload), message.headers);
+        let all = format!("{} {:?}", String::from_utf8_lossy(&message.payload), message.header_list());
         let foreign = ["org_1", "org_2", "org_3"].into_iter().filter(|other| *other != org);
         for other in foreign.chain(others.map(String::as_str)) {
             assert!(!all.contains(other), "{org} sees {other}: {all}");
@@ -250,7 +250,7 @@ async fn history_becomes_history() {
         headers: delivery.headers(),
         payload: webhook.body.into(),
         once: true,
-        timer: None,
+        ..nats::Outgoing::default()
     };
     assert!(message.subject.starts_with("gw.history.webhook.github.push."));
     publisher.publish(message, tokio::time::Instant::now() + Duration::from_secs(5)).await.expect("stored");

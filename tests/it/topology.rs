@@ -120,6 +120,7 @@ async fn what_somebody_changed_by_hand_shows_and_is_mended() {
         ("GW_WEBHOOK", "no_ack", json!(true), "no_ack: true -> false"),
         ("GW_DLQ", "subjects", json!(["gw.dlq.>", "mine.>"]), "subjects: gw.dlq.> mine.> -> gw.dlq.>"),
         ("GW_CONNECTION", "allow_atomic", json!(false), "allow_atomic: false -> true"),
+        ("GW_REPLAY", "allow_batched", json!(false), "allow_batched: false -> true"),
     ] {
         change(&mut raw, stream, name, value).await;
         let (code, said, _) = world.gw(&["topology", "diff"]).await;

@@ -65,8 +65,7 @@ pub(crate) fn message(
         id: format!("{}:{}:{}", key.kind.as_str(), key.subject, key.version),
         headers: headers(connection),
         payload: encode(&told)?,
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     })
 }
 

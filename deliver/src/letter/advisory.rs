@@ -137,10 +137,8 @@ impl Advisories {
         let message = Outgoing {
             subject: subject::attempt(&step.org_id, endpoint, &step.event_id),
             id: format!("{endpoint}:{}:0:{}", step.event_id, step.outcome.as_str()),
-            headers: Vec::new(),
             payload: serde_json::to_vec(&step).map_err(Error::Encode)?.into(),
-            once: false,
-            timer: None,
+            ..Outgoing::default()
         };
         self.0.attempts.publish(message, Instant::now() + PATIENCE).await?;
         Ok(())

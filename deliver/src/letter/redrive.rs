@@ -79,7 +79,7 @@ async fn push(deps: &Deps, directory: &Directory, letter: &Letter) -> Result<Sen
     if let Some(step) = step(&letter.message, letter.sequence, id, PushOutcome::Redriven, deps.clock.now()) {
         let payload = serde_json::to_vec(&step).map_err(Error::Encode)?.into();
         let msg_id = format!("{id}:{event}:0:{}:{}", PushOutcome::Redriven.as_str(), letter.message.sequence);
-        let record = Outgoing { subject: place, id: msg_id, headers: Vec::new(), payload, once: false, timer: None };
+        let record = Outgoing { subject: place, id: msg_id, payload, ..Outgoing::default() };
         deps.attempts.publish(record, deadline).await?;
     }
     let retry = Retry {
@@ -95,10 +95,8 @@ async fn push(deps: &Deps, directory: &Directory, letter: &Letter) -> Result<Sen
     let due = Outgoing {
         subject: subject::retry_due(id, &event),
         id: format!("redrive:{}", letter.message.sequence),
-        headers: Vec::new(),
         payload: serde_json::to_vec(&retry).map_err(Error::Encode)?.into(),
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     };
     deps.timers.publish(due, deadline).await?;
     Ok(Sent::Back)
@@ -120,18 +118,18 @@ async fn under_way(deps: &Deps, endpoint: &str, event: &str) -> Result<bool, Err
 async fn again(deps: &Deps, letter: &Letter) -> Result<Sent, Error> {
     let Some(subject) = letter.text(header::DLQ_SUBJECT) else { return Ok(Sent::Not("not-redrivable")) };
     // A list has headers only.
-    let Some(mut whole) = nats::get(&deps.broker, GW_DLQ, letter.message.sequence).await? else {
+    let Some(whole) = nats::get(&deps.broker, GW_DLQ, letter.message.sequence).await? else {
         return Ok(Sent::Not("gone"));
     };
-    letter::revive(&mut whole.headers);
+    let mut headers = whole.header_list();
+    letter::revive(&mut headers);
     let deadline = Instant::now() + PATIENCE;
     let message = Outgoing {
         subject,
         id: format!("redrive:{}", letter.message.sequence),
-        headers: whole.headers,
+        headers,
         payload: whole.payload,
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     };
     match letter.stream.as_str() {
         GW_COMMAND => drop(deps.commands.publish(message, deadline).await?),

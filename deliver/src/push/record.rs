@@ -60,10 +60,8 @@ impl Engine {
         let message = Outgoing {
             subject: subject::attempt(&about.org, &about.endpoint, &about.event),
             id,
-            headers: Headers::new(),
             payload: body.into(),
-            once: false,
-            timer: None,
+            ..Outgoing::default()
         };
         self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
         if let Some(letter) = about.letter.filter(|_| outcome.ends()) {
@@ -101,8 +99,8 @@ impl Engine {
             id: format!("retry:{}:{}:{}:{at}", about.endpoint, about.event, retry.attempt),
             headers,
             payload: body.into(),
-            once: false,
             timer: Some(Timer { at, target: subject::retry_due(&about.endpoint, &about.event) }),
+            ..Outgoing::default()
         };
         self.keep("a timer", || self.deps.timers.publish(message.clone(), Instant::now() + PATIENCE)).await
     }
@@ -117,12 +115,8 @@ impl Engine {
         detail: &str,
     ) -> Result<(), Stopped> {
         let original = event.header(header::DLQ_SUBJECT).map_or_else(|| event.subject.clone(), header::decode);
-        let mut headers: Headers = event
-            .headers
-            .iter()
-            .filter(|(name, _)| !LETTER.iter().any(|ours| name.eq_ignore_ascii_case(ours)))
-            .cloned()
-            .collect();
+        let mut headers = event.header_list();
+        headers.retain(|(name, _)| !LETTER.iter().any(|ours| name.eq_ignore_ascii_case(ours)));
         let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
         put(header::DLQ_REASON, reason.as_str());
         put(header::DLQ_DETAIL, detail);
@@ -140,8 +134,7 @@ impl Engine {
             id: format!("dlq:{STAGE}:{}:{}:{run}", about.endpoint, about.event),
             headers,
             payload: event.payload.clone(),
-            once: false,
-            timer: None,
+            ..Outgoing::default()
         };
         self.keep("a dead letter", || self.deps.dead.publish(letter.clone(), Instant::now() + PATIENCE)).await?;
         self.metrics.died(reason.as_str());
@@ -194,5 +187,5 @@ impl Engine {
 
 /// A message of nothing but its id.
 pub(super) fn token(subject: String) -> Outgoing {
-    Outgoing { id: subject.clone(), subject, headers: Headers::new(), payload: Bytes::new(), once: true, timer: None }
+    Outgoing { id: subject.clone(), subject, payload: Bytes::new(), once: true, ..Outgoing::default() }
 }

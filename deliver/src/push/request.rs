@@ -35,7 +35,7 @@ pub(super) fn write(live: &Live, event: &Message, id: &str, now: i64) -> Option<
     // What the endpoint adds never takes the place of what we say.
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if live.endpoint.format == Format::Cloudevents {
-        let attributes = event.headers.iter().filter(|(name, _)| is_attribute(name));
+        let attributes = event.headers().filter(|(name, _)| is_attribute(name));
         for (name, value) in attributes {
             put(&mut headers, name, value);
         }

@@ -73,10 +73,8 @@ async fn ask(
     let command = Outgoing {
         subject: subject::REPLAY_REQUESTED.to_owned(),
         id: request.id.clone(),
-        headers: Vec::new(),
         payload: serde_json::to_vec(&request).map_err(Error::Encode)?.into(),
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     };
     deps.commands.publish(command, Instant::now() + PATIENCE).await?;
     let replay = start(&deps.broker, &deps.clock, request).await?;

@@ -249,8 +249,7 @@ fn due(replay: &str, push: &Retry) -> Result<Outgoing, Failure> {
         id: format!("{replay}:{}:{}", push.endpoint_id, push.event_id),
         headers: vec![(header::REPLAY.to_owned(), replay.to_owned())],
         payload: serde_json::to_vec(push)?.into(),
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     })
 }
 
@@ -266,13 +265,12 @@ fn again(replay: &Replay, messages: Vec<Message>, counts: &mut Counts) -> Vec<Ou
             continue;
         }
         let event = format!("{id}:{}", facts.id);
-        let (mut headers, payload) = (message.headers, message.payload);
-        headers.retain(|(name, _)| {
-            !name.eq_ignore_ascii_case(header::ORIGIN) && !name.eq_ignore_ascii_case(header::REPLAY)
-        });
-        headers.push((header::ORIGIN.to_owned(), schemas::Origin::Replay.to_string()));
-        headers.push((header::REPLAY.to_owned(), id.clone()));
-        outgoing.push(Outgoing { subject, id: event, headers, payload, once: true, timer: None });
+        let headers = vec![
+            (header::ORIGIN.to_owned(), schemas::Origin::Replay.to_string()),
+            (header::REPLAY.to_owned(), id.clone()),
+        ];
+        let (copied, payload) = message.into_copy();
+        outgoing.push(Outgoing { subject, id: event, headers, copied, payload, once: true, ..Outgoing::default() });
     }
     outgoing
 }

@@ -210,7 +210,7 @@ async fn in_stream(broker: &Broker, provider: &str, delivery: &str) -> Result<Op
 }
 
 fn of_message(message: &Message) -> (Received, Option<Stored>) {
-    let received = match Delivery::from_headers(&message.headers) {
+    let received = match Delivery::from_headers(&message.header_list()) {
         Ok(delivery) => Received {
             at: Some(instant::rfc3339(delivery.received_at)),
             event: delivery.event,

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::{
-    header::{self, Headers},
-    subject,
-};
+use schemas::{header, subject};
 use tokio::time::Instant;
 
 use crate::{
@@ -41,7 +38,7 @@ impl DeadLetters {
 /// The dead letter of a message: all of it, why, and where it was.
 #[must_use]
 pub fn letter(stage: &str, id: String, stream: &str, message: &Message, reason: &str, detail: &str) -> Outgoing {
-    let mut headers: Headers = message.headers.clone();
+    let mut headers = message.header_list();
     let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
     put(header::DLQ_REASON, reason);
     put(header::DLQ_DETAIL, detail);
@@ -49,5 +46,5 @@ pub fn letter(stage: &str, id: String, stream: &str, message: &Message, reason: 
     put(header::DLQ_SEQUENCE, &message.sequence.to_string());
     put(header::DLQ_SUBJECT, &message.subject);
     let (subject, payload) = (subject::dead(stage, reason), message.payload.clone());
-    Outgoing { subject, id, headers, payload, once: false, timer: None }
+    Outgoing { subject, id, headers, payload, ..Outgoing::default() }
 }

@@ -30,18 +30,23 @@ pub(super) async fn publish(client: &Client, message: &Outgoing, limit: Duration
     read(&answer.payload)
 }
 
-/// Reads an acknowledgement. That the subject's only message is there already makes a duplicate; which of the
-/// two checks comes first depends on the number of replicas.
+/// Reads an acknowledgement.
 pub(super) fn read(answer: &[u8]) -> Result<Stored, PublishError> {
     let ack: PubAck = serde_json::from_slice(answer).map_err(|_| PublishError::Unconfirmed)?;
-    let Some(error) = ack.error else {
-        let sequence = ack.seq;
-        // Whoever answers without a place is no stream.
-        if sequence == 0 {
-            return Err(PublishError::Unconfirmed);
-        }
-        return Ok(if ack.duplicate { Stored::Duplicate { sequence } } else { Stored::New { sequence } });
-    };
+    if let Some(error) = ack.error {
+        return refused(error);
+    }
+    let sequence = ack.seq;
+    // Whoever answers without a place is no stream.
+    if sequence == 0 {
+        return Err(PublishError::Unconfirmed);
+    }
+    Ok(if ack.duplicate { Stored::Duplicate { sequence } } else { Stored::New { sequence } })
+}
+
+/// Reads why a message was not taken. That the subject's only message is there already makes a duplicate; which of the
+/// two checks comes first depends on the number of replicas.
+pub(super) fn refused(error: ApiError) -> Result<Stored, PublishError> {
     match error.code() {
         Code::WrongLastSequence => match last_sequence(&error.description) {
             Some(sequence) if sequence > 0 => Ok(Stored::Duplicate { sequence }),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use schemas::{header::Headers, subject};
+use schemas::subject;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -91,10 +91,8 @@ fn probes(instance: &str, count: usize) -> Vec<Outgoing> {
     let probe = |index| Outgoing {
         subject: subject::probe(instance),
         id: format!("{unique:x}-{index}"),
-        headers: Headers::new(),
         payload: Bytes::from_static(&[b'x'; BYTES]),
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     };
     (0..count).map(probe).collect()
 }

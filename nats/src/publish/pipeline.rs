@@ -8,7 +8,7 @@ use async_nats::{Client, PublishErrorKind, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::yield_now,
     time::Instant,
 };
@@ -50,13 +50,8 @@ impl Pipeline {
 
     /// Sends a message and waits for its acknowledgement.
     pub(super) async fn publish(&self, message: &Outgoing, limit: Instant) -> Result<Stored, PublishError> {
-        self.launch(message, limit).await?.landed(limit).await
-    }
-
-    /// Sends a message; those that one caller sends leave in the order in which it sends them.
-    pub(super) async fn launch(&self, message: &Outgoing, limit: Instant) -> Result<Flight, PublishError> {
-        let launched = async {
-            let room = self.room.clone().acquire_owned().await.map_err(|_closed| PublishError::Unconfirmed)?;
+        let answered = async {
+            let _room = self.room.acquire().await.map_err(|_closed| PublishError::Unconfirmed)?;
             let (reply, answer) = oneshot::channel();
             let unit = Unit {
                 subject: message.subject.clone(),
@@ -65,25 +60,10 @@ impl Pipeline {
                 reply,
             };
             self.units.send(unit).await.map_err(|_closed| PublishError::Unconfirmed)?;
-            Ok(Flight { answer, _room: room })
+            answer.await.map_err(|_closed| PublishError::Unconfirmed)?
         };
-        tokio::time::timeout_at(limit, launched).await.map_err(|_elapsed| PublishError::Unconfirmed)?
-    }
-}
-
-/// A message on its way. Dropped, nobody waits for it any more.
-#[derive(Debug)]
-pub(super) struct Flight {
-    answer: oneshot::Receiver<Answer>,
-    _room: OwnedSemaphorePermit,
-}
-
-impl Flight {
-    /// Waits for its acknowledgement.
-    pub(super) async fn landed(self, limit: Instant) -> Result<Stored, PublishError> {
-        let answer = tokio::time::timeout_at(limit, self.answer).await;
-        let answer = answer.map_err(|_elapsed| PublishError::Unconfirmed)?;
-        ack::read(&answer.map_err(|_closed| PublishError::Unconfirmed)??)
+        let answer = tokio::time::timeout_at(limit, answered).await;
+        ack::read(&answer.map_err(|_elapsed| PublishError::Unconfirmed)??)
     }
 }
 

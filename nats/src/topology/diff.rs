@@ -136,6 +136,7 @@ fn differences(found: &Config, wanted: &Config) -> Vec<Difference> {
     compare("duplicate_window", show_age(found.duplicate_window), show_age(wanted.duplicate_window), false);
     compare("max_consumers", found.max_consumers.to_string(), wanted.max_consumers.to_string(), false);
     compare("allow_atomic", found.allow_atomic_publish.to_string(), wanted.allow_atomic_publish.to_string(), false);
+    compare("allow_batched", found.allow_batch_publish.to_string(), wanted.allow_batch_publish.to_string(), false);
     compare("allow_direct", found.allow_direct.to_string(), wanted.allow_direct.to_string(), false);
     compare("allow_rollup", found.allow_rollup.to_string(), wanted.allow_rollup.to_string(), false);
     compare("allow_msg_ttl", found.allow_message_ttl.to_string(), wanted.allow_message_ttl.to_string(), false);

@@ -6,10 +6,7 @@ use nats::{
     Broker, Error,
     topology::{ACK_WAIT, GW_EVENT, MAX_DELIVER},
 };
-use schemas::{
-    header::{self, first},
-    subject,
-};
+use schemas::{header, subject};
 
 /// Events read at once.
 const BATCH: usize = 500;
@@ -57,7 +54,7 @@ pub(super) async fn among(broker: &Broker, mut lanes: [Wanted; 2], since: i64) -
         from = end.sequence + 1;
         let at = end.stored_at;
         for event in &events {
-            let Some(sequence) = first(&event.headers, header::SEQUENCE).and_then(|text| text.parse().ok()) else {
+            let Some(sequence) = event.header(header::SEQUENCE).and_then(|text| text.parse().ok()) else {
                 continue;
             };
             for lane in &mut lanes {

@@ -67,7 +67,7 @@ async fn an_exhausted_push_is_a_dead_letter_that_holds_the_whole_event() {
     let again = another(&mut pushes, letter.sequence).await;
     assert_eq!(again.header(header::DLQ_SEQUENCE), Some("1"), "it names its place in the events");
     assert_eq!(again.header(header::DLQ_REASON), Some("exhausted"));
-    assert_eq!(again.headers.iter().filter(|(name, _)| name == header::ENDPOINT).count(), 1);
+    assert_eq!(again.headers().filter(|(name, _)| *name == header::ENDPOINT).count(), 1);
     pushes.receiver.always("/hook", Reply::Status(200));
     redrive(&mut pushes, &endpoint.id, &id, again.sequence).await;
     let seen = pushes.receiver.got("/hook", 5).await;
@@ -111,10 +111,8 @@ async fn due(pushes: &mut Pushes, stream: &str, endpoint: &str, event: &str, seq
     let message = Outgoing {
         subject: subject::retry_due(endpoint, event),
         id: format!("due:{stream}:{sequence}"),
-        headers: Vec::new(),
         payload: serde_json::to_vec(&retry).expect("JSON").into(),
-        once: false,
-        timer: None,
+        ..Outgoing::default()
     };
     publisher.publish(message, Instant::now() + std::time::Duration::from_secs(5)).await.expect("stored");
 }

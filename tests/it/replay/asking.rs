@@ -52,10 +52,8 @@ async fn a_command_that_somebody_stored_becomes_one_replay_however_often_it_is_s
         let command = Outgoing {
             subject: subject::REPLAY_REQUESTED.to_owned(),
             id: format!("mine-{try_number}"),
-            headers: Vec::new(),
             payload: json!({ "id": "rpl_mine", "mode": "redeliver", "to": "subject" }).to_string().into(),
-            once: false,
-            timer: None,
+            ..Outgoing::default()
         };
         publisher.publish(command, Instant::now() + std::time::Duration::from_secs(5)).await.expect("stored");
     }

@@ -49,7 +49,7 @@ impl Golden {
     /// The same with another body in its place.
     pub(super) fn message_with(&mut self, name: &str, message: &Message, body: Value) {
         // Which messages share a batch is a matter of moments.
-        let headers = message.headers.iter().filter(|(name, _)| !name.starts_with("Nats-Batch-"));
+        let headers = message.headers().filter(|(name, _)| !name.starts_with("Nats-Batch-"));
         let mut headers: Vec<String> = headers.map(|(name, value)| self.header(name, value)).collect();
         headers.sort();
         let found =

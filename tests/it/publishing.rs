@@ -1,0 +1,152 @@
+//! What is stored many at a time, on a stream of the test's own.
+
+use std::time::Duration;
+
+use nats::{Broker, Message, Mode, Outgoing, PublishError, Publisher};
+use schemas::header;
+use serde_json::json;
+use tests::World;
+use tokio::time::Instant;
+
+use crate::raw::Raw;
+
+const STREAM: &str = "T_PUBLISH";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A stream, and a publisher that sends each message by itself.
+struct Ground {
+    world: World,
+    broker: Broker,
+    publisher: Publisher,
+}
+
+impl Ground {
+    async fn start() -> Self {
+        let mut world = World::start().await;
+        let mut raw = Raw::connect(&world.nats_url()).await;
+        let stream = json!({
+            "name": STREAM, "subjects": ["t.>"], "storage": "file", "retention": "limits", "allow_direct": true,
+            "allow_batched": true, "allow_atomic": true, "max_msg_size": 10_000,
+        });
+        raw.request(&format!("$JS.API.STREAM.CREATE.{STREAM}"), &stream).await.expect("a stream");
+        let broker = world.broker().await;
+        let (publisher, task) = Publisher::new(&broker, Mode::Pipeline);
+        tokio::spawn(task);
+        Self { world, broker, publisher }
+    }
+
+    async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        self.publisher.publish_all(messages, Instant::now() + PATIENCE).await
+    }
+
+    /// The bodies that the stream holds, in its order.
+    async fn bodies(&self) -> Vec<String> {
+        let messages = nats::batch(&self.broker, STREAM, 1, 1_000).await.expect("a stream");
+        messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect()
+    }
+}
+
+fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<Outgoing> {
+    let message = |number: usize| Outgoing {
+        subject: format!("t.{number}"),
+        id: format!("id-{number}-{:x}", rand::random::<u64>()),
+        payload: number.to_string().into(),
+        once: true,
+        ..Outgoing::default()
+    };
+    numbers.into_iter().map(message).collect()
+}
+
+fn texts(numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(|number| number.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_messages_are_stored_once_and_in_order_whatever_was_stored_before() {
+    let ground = Ground::start().await;
+    ground.publish(numbered([])).await.expect("nothing is to be done");
+    ground.publish(numbered([0])).await.expect("one is stored");
+    ground.publish(numbered(1..600)).await.expect("three batches are stored");
+    assert_eq!(ground.bodies().await, texts(0..600));
+    ground.publish(numbered(0..600)).await.expect("all of them are there");
+    ground.publish(numbered([599])).await.expect("one alone is there");
+    // The first, the last and some between are there.
+    ground.publish(numbered([0, 600, 1, 601, 2, 602, 599])).await.expect("the rest is stored");
+    ground.publish(numbered([603, 604, 3])).await.expect("the rest is stored");
+    ground.publish(numbered([4, 605, 606])).await.expect("the rest is stored");
+    assert_eq!(ground.bodies().await, texts(0..607));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_among_many_that_is_refused_fails_them_at_once_and_the_others_may_stand() {
+    let ground = Ground::start().await;
+    let mut messages = numbered(0..100);
+    messages[50].payload = vec![b'x'; 20_000].into();
+    let begun = Instant::now();
+    let refused = ground.publish(messages).await.expect_err("one is too large for the stream");
+    assert!(matches!(refused, PublishError::Refused { .. }), "{refused:?}");
+    let nobody = ground.publish(vec![Outgoing { subject: "nobody.listens".to_owned(), ..Outgoing::default() }]).await;
+    assert_eq!(nobody, Err(PublishError::NoStream));
+    assert!(begun.elapsed() < PATIENCE, "nothing waits for an answer that does not come");
+    ground.publish(numbered(0..100)).await.expect("sent again, they are all there");
+    let mut bodies = ground.bodies().await;
+    bodies.sort_by_key(|body| body.parse::<usize>().expect("a number"));
+    assert_eq!(bodies, texts(0..100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_on_their_way_to_a_broker_that_is_killed_fail_at_once() {
+    let ground = Ground::start().await;
+    if !ground.world.owns_broker() {
+        return tests::skip("killing the broker", "the broker is shared");
+    }
+    let begun = Instant::now();
+    ground.world.kill_nats();
+    let failed = ground.publish(numbered(0..100)).await;
+    match failed {
+        Err(PublishError::Unconfirmed) => assert!(begun.elapsed() < PATIENCE),
+        // It was back before they were sent.
+        stored => assert_eq!(stored, Ok(())),
+    }
+    ground.publish(numbered(0..100)).await.expect("it is back");
+    assert_eq!(ground.bodies().await.len(), 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_takes_its_headers_along_but_nothing_that_the_broker_wrote_of_the_first() {
+    let ground = Ground::start().await;
+    let (batches, task) = Publisher::new(&ground.broker, Mode::Batch { single: 0 });
+    tokio::spawn(task);
+    let headers = [("Gw-Org", "org_1"), (header::LINK, "a"), (header::LINK, "b"), (header::ORIGIN, "live")]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut firsts = numbered(0..10);
+    firsts.iter_mut().for_each(|first| first.headers = headers.to_vec());
+    batches.publish_in_order(firsts, Instant::now() + PATIENCE).await.expect("a batch is stored");
+    let stored = nats::batch(&ground.broker, STREAM, 1, 10).await.expect("a stream");
+    assert!(stored[0].header("Nats-Batch-Id").is_some(), "the broker keeps what it was told of the batch");
+    let copies = |origin: &str, stored: Vec<Message>| -> Vec<Outgoing> {
+        let copy = |message: Message| {
+            let subject = format!("{}.{origin}", message.subject);
+            let (copied, payload) = message.into_copy();
+            let headers = vec![(header::ORIGIN.to_owned(), origin.to_owned())];
+            Outgoing { subject: subject.clone(), id: subject, headers, copied, payload, once: true, timer: None }
+        };
+        stored.into_iter().map(copy).collect()
+    };
+    ground.publish(copies("replay", stored.clone())).await.expect("copies are stored by themselves");
+    let again = copies("again", stored);
+    batches.publish_in_order(again, Instant::now() + PATIENCE).await.expect("copies are stored as a batch");
+    for (origin, first) in [("replay", 11), ("again", 21)] {
+        let copies = nats::batch(&ground.broker, STREAM, first, 10).await.expect("a stream");
+        assert_eq!(copies.len(), 10);
+        for (number, copy) in copies.iter().enumerate() {
+            assert_eq!((copy.subject.as_str(), copy.id()), (&*format!("t.{number}.{origin}"), Some(&*copy.subject)));
+            let mut ours: Vec<(&str, &str)> = copy.headers().filter(|(name, _)| name.starts_with("Gw-")).collect();
+            ours.sort_unstable();
+            let links = [(header::LINK, "a"), (header::LINK, "b")];
+            assert_eq!(ours, [links[0], links[1], ("Gw-Org", "org_1"), (header::ORIGIN, origin)]);
+            assert_eq!(copy.payload, number.to_string());
+            assert!(origin == "again" || copy.header("Nats-Batch-Id").is_none());
+        }
+    }
+}
