@@ -161,31 +161,31 @@ pub struct Publisher {
 
 #[derive(Clone, Debug)]
 enum Way {
-    Broker(Roads),
+    Broker(Arc<Roads>),
     #[cfg(feature = "bench")]
     Null,
 }
 
 /// Both ways to the broker, and which is open.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Roads {
     broker: Broker,
     group: mpsc::Sender<group::Unit>,
     pipeline: Pipeline,
-    gate: Arc<Gate>,
+    gate: Gate,
 }
 
 impl Publisher {
     /// A publisher, and the task that sends its messages: it ends when the last clone of the publisher is gone.
     pub fn new(broker: &Broker, mode: Mode) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (pipeline, pump) = Pipeline::new(broker);
-        let gate = Arc::new(Gate::new(mode));
+        let gate = Gate::new(mode);
         let (grouping, group) = Group::new(broker.clone(), pipeline.clone(), gate.most());
         let task = async move {
             tokio::join!(grouping.run(), pump.run());
         };
         let roads = Roads { broker: broker.clone(), group, pipeline, gate };
-        (Self { way: Way::Broker(roads) }, task)
+        (Self { way: Way::Broker(Arc::new(roads)) }, task)
     }
 
     /// Confirms at once and stores nothing: shows what the edge itself costs.

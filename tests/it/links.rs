@@ -4,7 +4,7 @@ use nats::{Bucket, topology};
 use reqwest::Method;
 use schemas::{route::ROUTES, subject};
 use serde_json::{Value, json};
-use tests::{Answer, KEY, Link, Webhook, World, eventually};
+use tests::{Answer, KEY, Link, Setup, Webhook, World, eventually};
 
 /// Names that nobody else has: a database may be shared.
 pub(crate) struct Names {
@@ -208,4 +208,32 @@ async fn rebuilding_the_routes_restores_what_is_missing_and_removes_what_is_stal
     assert_eq!(world.events("org_1", 2).await.len(), 2);
     world.settled().await;
     assert_eq!(world.events("org_2", 0).await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_with_another_database_takes_nobodys_routes_away_and_says_that_they_are_there() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    let mut other = Setup::new().start_on(&world.nats_url());
+    let said = |world: &mut World| world.gateway().log().contains("routes.strangers");
+    eventually("the other says that there are routes of nobody", || {
+        let said = said(&mut other);
+        async move { said.then_some(()) }
+    })
+    .await;
+    other.link(&Link::repository("org_2", "43")).await;
+    assert!(world.stop_gateway().success());
+    world.start_gateway();
+    world.ready().await;
+    eventually("the first says so too", || {
+        let said = said(&mut world);
+        async move { said.then_some(()) }
+    })
+    .await;
+    assert!(other.stop_gateway().success());
+    for repository in [42, 43] {
+        world.accept(&Webhook::push(repository, 1)).await;
+    }
+    assert_eq!(world.events("org_1", 1).await.len(), 1);
+    assert_eq!(world.events("org_2", 1).await.len(), 1);
 }

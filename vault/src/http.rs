@@ -144,7 +144,7 @@ async fn remove_link(
     Ok(Json(Outcome::Removed { resource_id: link.id }))
 }
 
-/// Makes the broker's routes anew from the database.
+/// Makes the broker's routes anew from the database; those that it does not hold are removed.
 #[utoipa::path(post, path = "/routes/rebuild", tag = "connections", responses((status = 200, description = "Rebuilt", body = Outcome), Refusal))]
 async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller>) -> Result<Json<Outcome>, Error> {
     if caller.org.is_some() {

@@ -67,7 +67,7 @@ fn keep(routes: &mut HashMap<String, Held<Route>>, link: &str) {
 pub(crate) async fn at_start(vault: &Vault) {
     let mut failures = 0;
     loop {
-        match run(vault, Strangers::KeepIfNothingIsOurs).await {
+        match run(vault, Strangers::Keep).await {
             Ok(Report { connections, routes, removed, impossible }) => {
                 info!(connections, routes, removed, impossible, failures, "routes.reconciled");
                 return;
@@ -89,8 +89,9 @@ pub(crate) async fn at_start(vault: &Vault) {
 pub(crate) enum Strangers {
     /// Take them out.
     Purge,
-    /// Take them out, but not all there are: an empty database beside a full broker is the wrong database.
-    KeepIfNothingIsOurs,
+    /// Say that they are there. Rows are written first and never deleted, so such a key comes from another database,
+    /// or from a row that a backup did not have: somebody has to know which of the two is right.
+    Keep,
 }
 
 /// Makes the buckets hold what the rows say.
@@ -139,11 +140,14 @@ pub(crate) async fn run(vault: &Vault, strangers: Strangers) -> Result<Report, E
     }
 
     let left = states.len() + routes.len();
-    if strangers == Strangers::KeepIfNothingIsOurs && report.connections == 0 && left > 0 {
-        warn!(
-            left,
-            "the broker holds routes and the database none: is DATABASE_URL right? `gw routes rebuild` removes them"
-        );
+    if strangers == Strangers::Keep {
+        if left > 0 {
+            warn!(
+                left,
+                "routes.strangers: the broker holds routes that the database knows nothing of: is DATABASE_URL the one \
+                 that all gateways share? `gw routes rebuild` removes what the database does not hold"
+            );
+        }
         return Ok(report);
     }
     for (bucket, keys) in

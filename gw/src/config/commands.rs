@@ -228,7 +228,7 @@ pub(crate) struct RoutesArgs {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum RoutesAction {
-    /// Make the broker's routes anew from the database.
+    /// Make the broker's routes anew from the database; those that it does not hold are removed.
     Rebuild,
 }
 
