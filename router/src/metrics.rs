@@ -76,8 +76,8 @@ impl Metrics {
         self.unreadable.get_or_create(&ByProvider { provider }).inc();
     }
 
-    pub(crate) fn rerouted(&self, events: usize) {
-        self.rerouted.inc_by(events as u64);
+    pub(crate) fn rerouted(&self, events: u64) {
+        self.rerouted.inc_by(events);
     }
 
     pub(crate) fn released(&self, released: usize) {

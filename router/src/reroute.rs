@@ -88,10 +88,11 @@ impl Walk for Reroute {
             false => self.again(replay, &resolved, &mut counts).await?,
             true => self.catch_up(replay, resolved, &mut counts).await?,
         }
-        if !replay.request.dry_run {
-            self.0.metrics.rerouted(usize::try_from(counts.published).unwrap_or(usize::MAX));
-        }
         Ok(Dealt { counts, landing: Landing::done() })
+    }
+
+    fn published(&self, count: u64) {
+        self.0.metrics.rerouted(count);
     }
 }
 

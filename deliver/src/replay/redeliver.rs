@@ -149,8 +149,11 @@ impl Walk for Redeliver {
             Target::Subject => &self.deps.replays,
         };
         let landing = publisher.launch_all(outgoing, Instant::now() + PATIENCE).await?;
-        self.published.inc_by(counts.published);
         Ok(Dealt { counts, landing })
+    }
+
+    fn published(&self, count: u64) {
+        self.published.inc_by(count);
     }
 }
 

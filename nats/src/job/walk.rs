@@ -88,6 +88,9 @@ pub trait Walk: Send + Sync + 'static {
 
     /// Deals with messages, in order. Done twice it has the effect of once.
     fn deal(&self, replay: &Replay, messages: Vec<Message>) -> impl Future<Output = Result<Dealt, Failure>> + Send;
+
+    /// Is told how much was published, once it is stored.
+    fn published(&self, count: u64);
 }
 
 /// What came of dealing with messages.
@@ -104,25 +107,6 @@ struct Flying {
     dealt: Dealt,
     read: u64,
     end: u64,
-}
-
-impl Flying {
-    /// Waits until it is done, and tells so in the state.
-    async fn land(self, state: &mut Replay) -> Result<(), Failure> {
-        self.dealt.landing.landed(Instant::now() + PATIENCE).await?;
-        state.counts.add(&self.dealt.counts);
-        state.counts.read += self.read;
-        state.next = self.end;
-        Ok(())
-    }
-}
-
-/// Waits for what is on its way.
-async fn land(flying: Option<Flying>, state: &mut Replay) -> Result<(), Failure> {
-    match flying {
-        Some(flying) => flying.land(state).await,
-        None => Ok(()),
-    }
 }
 
 /// Does the tasks of replays.
@@ -251,6 +235,19 @@ impl<W: Walk> Walker<W> {
         Ok(jobs.step(held, &Next::Nothing).await?)
     }
 
+    /// Waits until what is on its way is stored, and tells so in the state.
+    async fn land(&self, flying: Option<Flying>, state: &mut Replay) -> Result<(), Failure> {
+        let Some(Flying { dealt: Dealt { counts, landing }, read, end }) = flying else { return Ok(()) };
+        landing.landed(Instant::now() + PATIENCE).await?;
+        if !state.request.dry_run {
+            self.walk.published(counts.published);
+        }
+        state.counts.add(&counts);
+        state.counts.read += read;
+        state.next = end;
+        Ok(())
+    }
+
     /// Reads and deals until there is nothing more, or the slice is over.
     async fn read(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Result<(Held<Replay>, End), Refused>, Failure> {
         let (over, mut saved) = (Instant::now() + SLICE, Instant::now());
@@ -262,20 +259,20 @@ impl<W: Walk> Walker<W> {
         let mut flying = None;
         while !chunk.messages.is_empty() {
             if let Room::WaitsFor(what) = self.walk.room(&held.state, &chunk.messages).await? {
-                land(flying, &mut held.state).await?;
+                self.land(flying, &mut held.state).await?;
                 return Ok(Ok((held, End::WaitsFor(what))));
             }
             let (begun, read, end) = (Instant::now(), chunk.messages.len() as u64, chunk.end);
             // The next is read while this is dealt with, and the one before lands.
             let (dealt, next) = tokio::join!(self.walk.deal(&held.state, chunk.messages), chunks.next());
-            land(flying.replace(Flying { dealt: dealt?, read, end }), &mut held.state).await?;
+            self.land(flying.replace(Flying { dealt: dealt?, read, end }), &mut held.state).await?;
             if let Some(cap) = cap {
                 let due = Duration::from_secs_f64(read as f64 / f64::from(cap));
                 self.stop.run_until_cancelled(tokio::time::sleep_until(begun + due)).await;
             }
             chunk = next?;
             if self.stop.is_cancelled() || Instant::now() >= over {
-                land(flying, &mut held.state).await?;
+                self.land(flying, &mut held.state).await?;
                 return Ok(Ok((held, End::Over)));
             }
             if saved.elapsed() >= SAVE {
@@ -288,7 +285,7 @@ impl<W: Walk> Walker<W> {
                 };
             }
         }
-        land(flying, &mut held.state).await?;
+        self.land(flying, &mut held.state).await?;
         held.state.next = held.state.to + 1;
         Ok(Ok((held, End::Complete)))
     }
