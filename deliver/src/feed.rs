@@ -1,4 +1,5 @@
-//! Events over HTTP: `GET /events/stream`, server-sent events from any point that the stream still holds.
+//! Events over HTTP: `GET /events/stream`, server-sent events from any point that the stream still holds; and the payload
+//! of an event.
 //!
 //! A reader's place is the sequence of the last event it saw. Nothing is jumped over in silence: what expired before
 //! it could be read is answered with 410, and ends a stream that has begun.
@@ -17,7 +18,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::Response,
 };
-use nats::{Broker, Follower, Next, topology};
+use nats::{Broker, Follower, Next, Payloads, topology};
 use schemas::{
     caller::Caller,
     header as names,
@@ -32,6 +33,7 @@ use crate::Error;
 
 mod ask;
 mod frame;
+mod payload;
 
 use ask::{Ask, From};
 
@@ -47,6 +49,7 @@ const IN_ALL: usize = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     broker: Broker,
+    payloads: Payloads,
     clock: schemas::ambient::Clock,
     places: Places,
     /// Ends all streams at a stop.
@@ -55,7 +58,13 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub(crate) fn new(broker: Broker, clock: schemas::ambient::Clock) -> Self {
-        Self { broker, clock, places: Places::default(), stop: CancellationToken::new() }
+        Self {
+            payloads: Payloads::new(&broker),
+            broker,
+            clock,
+            places: Places::default(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Ends all streams when told to stop: their readers come back to another process.
@@ -65,9 +74,9 @@ impl Feed {
     }
 }
 
-/// The route.
+/// The routes.
 pub(crate) fn api(feed: Feed) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(stream)).with_state(feed)
+    OpenApiRouter::new().routes(routes!(stream)).routes(routes!(payload::payload)).with_state(feed)
 }
 
 /// Events as they come, and from any point that the stream still holds: server-sent events.

@@ -98,6 +98,13 @@ pub fn events_within(history: bool, org: &str, tail: &str) -> String {
     format!("{}event.{}.{tail}", if history { "gw.history." } else { "gw." }, SubjectToken::new(org))
 }
 
+/// An event wherever it stands, of one organisation or of any: a filter.
+#[must_use]
+pub fn event_by_id(history: bool, org: Option<&str>, id: &str) -> String {
+    let org = org.map_or_else(|| "*".to_owned(), |org| SubjectToken::new(org).to_string());
+    format!("{}event.{org}.*.*.*.{}", if history { "gw.history." } else { "gw." }, SubjectToken::new(id))
+}
+
 /// Where a delivery that no link claims waits: `gw.parked.<provider>.<account>.<delivery>`.
 #[must_use]
 pub fn parked(delivery: &Delivery) -> String {

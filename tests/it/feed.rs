@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use nats::{Outgoing, topology};
 use reqwest::{Client, Method, Response};
-use schemas::Origin;
+use schemas::{Origin, header};
 use serde_json::{Value, json};
 use tests::{KEY, Link, Setup, Webhook, World, eventually, memory};
 use tokio::time::Instant;
@@ -263,4 +263,50 @@ async fn a_reader_that_reads_nothing_is_waited_for_and_takes_no_memory() {
     assert!(grown < 5 * EVENTS * BYTES / 2, "{} MiB for five readers that do not read", grown >> 20);
     let seen = feeds[0].take(EVENTS).await;
     assert_eq!(deliveries(&seen), (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+/// Asks for an event's payload: status and bytes.
+async fn payload(world: &World, headers: &[(&str, &str)], event: &str) -> (u16, Vec<u8>) {
+    let mut request = Client::new().get(format!("{}/events/{event}/payload", world.api_url()));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    if status == 200 {
+        assert_eq!(answer.headers()["content-type"], "application/json");
+    }
+    (status, answer.bytes().await.expect("a body").to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_payload_of_an_event_is_what_the_provider_sent_however_large_and_for_its_organisation_alone() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    let body = json!({ "name": "reader", "scope": "read", "orgId": "org_1" });
+    let broker = world.broker().await;
+    let made = world.api(Method::POST, "/keys", Some(body)).await;
+    let reader = made.body["key"].as_str().expect("a key").to_owned();
+    let with =
+        |filling: &str| format!(r#"{{ "repository":{{"id":42}},"installation":{{"id":1}}, "n":1.50,"x":"{filling}"}}"#);
+    for filling in [String::new(), "x".repeat(600 * 1024)] {
+        let webhook = Webhook::new("github", "push", with(&filling));
+        world.accept(&webhook).await;
+        let own = |message: &nats::Message| message.header(header::DELIVERY) == Some(&webhook.delivery());
+        let event = eventually("the event is there", || async {
+            nats::batch(&broker, topology::GW_EVENT, 1, 10).await.ok()?.into_iter().find(own)
+        })
+        .await;
+        let id = event.header("ce-id").expect("an id");
+        let (key, org) = ("x-api-key", "x-org-id");
+        for caller in [&[(key, KEY)][..], &[(key, KEY), (org, "org_1")], &[(key, &reader)]] {
+            let (status, bytes) = payload(&world, caller, id).await;
+            assert!((status, bytes.as_slice()) == (200, webhook.body.as_slice()), "{caller:?}");
+        }
+        assert_eq!(payload(&world, &[(key, KEY), (org, "org_2")], id).await.0, 404);
+        assert_eq!(payload(&world, &[], id).await.0, 401);
+    }
+    for unknown in ["*", "%3E", "a.b", "aaaaaaaaaaaaaaaaaaaaaaaaaa", "%00", "evt_1"] {
+        assert_eq!(payload(&world, &[("x-api-key", KEY)], unknown).await.0, 404, "{unknown}");
+    }
 }

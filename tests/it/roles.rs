@@ -91,6 +91,11 @@ impl Roles {
         let reference = event["payloadRef"].as_str().expect("a reference").to_owned();
         let stored = Payloads::new(&self.broker).get(&reference).await.expect("an answer").expect("an object");
         assert!(stored.as_ref() == large.body.as_slice(), "the object holds the received bytes");
+        let last = topology::stream_info(&self.broker, topology::GW_EVENT).await.expect("a stream").state.last_sequence;
+        let message = nats::get(&self.broker, topology::GW_EVENT, last).await.expect("an answer").expect("an event");
+        let id = message.header("ce-id").expect("an id");
+        let payload = self.deliver.api(Method::GET, &format!("/events/{id}/payload"), None).await;
+        assert_eq!((payload.status, &payload.body["repository"]["id"]), (200, &json!(42)), "{:?}", payload.headers);
 
         let early = Webhook::push(77, 1);
         self.ingest.accept(&early).await;
