@@ -55,14 +55,14 @@ pub enum Error {
         /// The last sequence that is held.
         last: u64,
     },
-    /// A key has as many streams open as it may.
-    #[error("{most} streams are open")]
-    TooManyStreams {
+    /// A key reads as much at once as it may.
+    #[error("{most} are read")]
+    TooManyReads {
         /// How many it may have.
         most: usize,
     },
-    /// As many streams are open as this process serves.
-    #[error("all streams are taken")]
+    /// As much is read as this process serves.
+    #[error("all seats are taken")]
     Crowded,
     /// The database failed, or holds what nothing may write.
     #[error(transparent)]
@@ -112,10 +112,10 @@ impl Error {
             Self::Unknown { last } => Problem::new(410, "place_unknown", "The stream has no such place")
                 .detail("It was made anew. Begin with from=first.")
                 .with("lastSequence", *last),
-            Self::TooManyStreams { most } => {
-                Problem::new(429, "too_many_streams", "The key has too many streams open").with("most", *most)
+            Self::TooManyReads { most } => {
+                Problem::new(429, "too_many_reads", "The key reads too many of these at once").with("most", *most)
             }
-            Self::Crowded => Problem::new(503, "no_room", "Too many streams are open"),
+            Self::Crowded => Problem::new(503, "no_room", "Too many of these are read"),
             Self::Store(error) if error.is_passing() => {
                 Problem::new(503, "store_unavailable", "The database does not answer")
             }

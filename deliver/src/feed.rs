@@ -4,12 +4,7 @@
 //! A reader's place is the sequence of the last event it saw. Nothing is jumped over in silence: what expired before
 //! it could be read is answered with 410, and ends a stream that has begun.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     Extension,
@@ -34,16 +29,19 @@ use crate::Error;
 mod ask;
 mod frame;
 mod payload;
+mod seats;
 
 use ask::{Ask, From};
+use seats::{Limits, Seat, Seats};
 
 /// How long nothing may be said on a quiet stream.
 const QUIET: Duration = Duration::from_secs(15);
 /// A stream ends after so long: its reader comes back where it was, and its key is looked at again.
 const LASTS: Duration = Duration::from_secs(300);
 /// Streams of one key, and of all.
-const PER_KEY: usize = 10;
-const IN_ALL: usize = 500;
+const STREAMS: Limits = Limits { per_key: 10, in_all: 500 };
+/// Payloads that one key reads at once, and all do: each is held until it is read.
+const PAYLOADS: Limits = Limits { per_key: 4, in_all: 16 };
 
 /// Reads events for those who ask over HTTP. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,7 +49,8 @@ pub(crate) struct Feed {
     broker: Broker,
     payloads: Payloads,
     clock: schemas::ambient::Clock,
-    places: Places,
+    streams: Seats,
+    reads: Seats,
     /// Ends all streams at a stop.
     stop: CancellationToken,
 }
@@ -62,7 +61,8 @@ impl Feed {
             payloads: Payloads::new(&broker),
             broker,
             clock,
-            places: Places::default(),
+            streams: Seats::new(STREAMS),
+            reads: Seats::new(PAYLOADS),
             stop: CancellationToken::new(),
         }
     }
@@ -109,7 +109,7 @@ async fn stream(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let ask = Ask::read(query.as_deref().unwrap_or_default(), &headers, &caller, feed.clock.now())?;
-    let seat = feed.places.take(&caller)?;
+    let seat = feed.streams.take(&caller)?;
     let follower = feed.follower(&ask).await?;
     // One frame waits for the connection to take it; no more is read meanwhile.
     let (sender, mut frames) = mpsc::channel(1);
@@ -179,44 +179,6 @@ async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, sto
         };
         if frames.send(frame).await.is_err() {
             return;
-        }
-    }
-}
-
-/// Who reads now, by key.
-#[derive(Clone, Debug, Default)]
-struct Places(Arc<Mutex<HashMap<String, usize>>>);
-
-impl Places {
-    fn take(&self, caller: &Caller) -> Result<Seat, Error> {
-        let key = caller.key.clone();
-        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if taken.values().sum::<usize>() >= IN_ALL {
-            return Err(Error::Crowded);
-        }
-        let own = taken.entry(key.clone()).or_default();
-        if *own >= PER_KEY {
-            return Err(Error::TooManyStreams { most: PER_KEY });
-        }
-        *own += 1;
-        Ok(Seat { places: self.clone(), key })
-    }
-}
-
-/// One reader's place; free again when it is dropped.
-struct Seat {
-    places: Places,
-    key: String,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = taken.get_mut(&self.key) {
-            *own -= 1;
-            if *own == 0 {
-                taken.remove(&self.key);
-            }
         }
     }
 }

@@ -112,6 +112,13 @@ impl Broker {
         let _closed = connected.wait_for(|connected| !*connected).await.is_err();
     }
 
+    /// Tells of the next change of the connection from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
+        let mut connected = self.connected.clone();
+        connected.mark_unchanged();
+        connected
+    }
+
     /// The largest message the server takes, in bytes.
     #[must_use]
     pub fn max_payload(&self) -> usize {

@@ -46,20 +46,21 @@ impl Outgoing {
 
     /// The headers as the client wants them.
     pub(crate) fn header_map(&self) -> HeaderMap {
-        self.with_headers(self.copied.clone())
-    }
-
-    /// The same, where the message is not sent a second time.
-    pub(crate) fn take_header_map(&mut self) -> HeaderMap {
-        let copied = std::mem::take(&mut self.copied);
-        self.with_headers(copied)
-    }
-
-    fn with_headers(&self, copied: Copied) -> HeaderMap {
-        let mut map = copied.under(&self.headers);
+        let mut map = self.unnamed(self.copied.clone());
         if let Ok(id) = HeaderValue::from_str(&self.id) {
             map.insert(header::NATS_MESSAGE_ID, id);
         }
+        map
+    }
+
+    /// The same without the id, where the message is not sent a second time.
+    pub(crate) fn take_header_map(&mut self) -> HeaderMap {
+        let copied = std::mem::take(&mut self.copied);
+        self.unnamed(copied)
+    }
+
+    fn unnamed(&self, copied: Copied) -> HeaderMap {
+        let mut map = copied.under(&self.headers);
         if let Some(timer) = &self.timer
             && let Ok(target) = HeaderValue::from_str(&timer.target)
         {

@@ -1,16 +1,18 @@
 //! Claim check: a body too large for a message waits in the object store, and the message names it.
 
-use std::{io::ErrorKind, time::Duration};
+use std::time::Duration;
 
 use async_nats::jetstream::{
     self,
-    object_store::{GetErrorKind, ObjectMetadata, ObjectStore},
+    object_store::{InfoErrorKind, ObjectInfo, ObjectMetadata, ObjectStore},
 };
 use bytes::Bytes;
+use data_encoding::BASE64URL;
 use schemas::SubjectToken;
-use tokio::{io::AsyncReadExt, sync::OnceCell, time::timeout};
+use sha2::{Digest, Sha256};
+use tokio::{sync::OnceCell, time::timeout};
 
-use crate::{connect::Broker, error::Error, topology::GW_PAYLOAD};
+use crate::{connect::Broker, error::Error, read, topology::GW_PAYLOAD};
 
 /// Above this a body does not travel in a message.
 const INLINE: usize = 512 * 1024;
@@ -18,6 +20,8 @@ const INLINE: usize = 512 * 1024;
 const MARGIN: usize = 64 * 1024;
 /// The most of a body that one message of the store holds.
 const CHUNK: usize = 1 << 20;
+/// Chunks that are asked for at once.
+const AT_ONCE: usize = 16;
 
 /// How long a body may take to be read.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -76,20 +80,30 @@ impl Payloads {
             name: name.to_owned(),
             source,
         };
-        let store = self.store().await?;
-        let mut object = match store.get(name).await {
-            Ok(object) => object,
-            Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
+        let info = match self.store().await?.info(name).await {
+            Ok(info) if info.deleted => return Ok(None),
+            Ok(info) => info,
+            Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(Box::new(error))),
         };
-        let mut body = Vec::with_capacity(object.info.size);
-        // Without its chunks an object never ends.
-        match timeout(PATIENCE, object.read_to_end(&mut body)).await {
-            Ok(Ok(_)) => Ok(Some(body.into())),
-            Ok(Err(error)) if error.kind() == ErrorKind::InvalidData => Ok(None),
-            Ok(Err(error)) => Err(failed(Box::new(error))),
-            Err(elapsed) => Err(failed(Box::new(elapsed))),
+        timeout(PATIENCE, self.chunks(&info)).await.map_err(|elapsed| failed(Box::new(elapsed)))?
+    }
+
+    /// The chunks of an object, put together. The client's own reader leaves a consumer behind each time, for half a
+    /// minute, and a stream has only so many.
+    async fn chunks(&self, info: &ObjectInfo) -> Result<Option<Bytes>, Error> {
+        let (stream, subject) = (format!("OBJ_{GW_PAYLOAD}"), format!("$O.{GW_PAYLOAD}.C.{}", info.nuid));
+        let mut body = Vec::with_capacity(info.size);
+        let (mut next, mut left) = (1, info.chunks);
+        while left > 0 {
+            let chunks = read::batch_of(&self.broker, &stream, &subject, next, left.min(AT_ONCE)).await?;
+            let Some(last) = chunks.last() else { return Ok(None) };
+            (next, left) = (last.sequence + 1, left.saturating_sub(chunks.len()));
+            chunks.iter().for_each(|chunk| body.extend_from_slice(&chunk.payload));
         }
+        let digest = format!("SHA-256={}", BASE64URL.encode(&Sha256::digest(&body)));
+        let whole = body.len() == info.size && info.digest.as_ref() == Some(&digest);
+        Ok(whole.then(|| body.into()))
     }
 
     async fn store(&self) -> Result<&ObjectStore, Error> {

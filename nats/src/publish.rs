@@ -27,9 +27,9 @@ const TRY: Duration = Duration::from_secs(2);
 const PAUSE: std::ops::Range<u64> = 20..200;
 /// So few messages in order are confirmed one after the other: on most brokers sooner than a batch of them is staged.
 const SERIAL: usize = 4;
-/// Messages that are confirmed together where each is stored by itself, and how many times as many one caller sends
-/// before the first are confirmed.
+/// Messages of a fast-ingest batch.
 const FAST: usize = 256;
+/// Fast-ingest batches of one call that are sent before the first is confirmed.
 const AHEAD: usize = 2;
 /// Messages of a set that stays together, and their bytes: well below what the server takes in a batch.
 const SET: usize = 500;
@@ -229,32 +229,20 @@ impl Publisher {
         }
     }
 
-    /// Sends messages as fast as the broker takes them, and gives those whose confirmation it did not wait for. They
-    /// stand in the order given, also behind those that were sent before. What is not confirmed is not sent again: some
-    /// may be stored and others not.
+    /// Sends messages of which each subject takes one, as fast as the broker takes them, and gives those whose
+    /// confirmation it did not wait for. They stand in the order given, also behind those that were sent before. What is
+    /// not confirmed is not sent again: some may be stored and others not.
     pub async fn launch_all(&self, mut messages: Vec<Outgoing>, deadline: Instant) -> Result<Landing, PublishError> {
         messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
-        let mut landing = Landing::done();
         match &self.way {
             Way::Broker(roads) if roads.gate.is_open() => {
-                connected(&roads.broker, deadline).await?;
-                let mut messages = messages.into_iter();
-                loop {
-                    let batch: Vec<Outgoing> = messages.by_ref().take(FAST).collect();
-                    if batch.is_empty() {
-                        break;
-                    }
-                    if landing.flights.len() >= AHEAD {
-                        landing.first(deadline).await?;
-                    }
-                    landing.flights.push_back(fast::launch(&roads.broker, batch).await?);
-                }
+                let launched = tokio::time::timeout_at(deadline, roads.launch(messages, deadline));
+                launched.await.map_err(|_elapsed| PublishError::Unconfirmed)?
             }
-            Way::Broker(roads) => drop(roads.in_order(messages, deadline).await?),
+            Way::Broker(roads) => roads.in_order(messages, deadline).await.map(|_stored| Landing::done()),
             #[cfg(feature = "bench")]
-            Way::Null => {}
+            Way::Null => Ok(Landing::done()),
         }
-        Ok(landing)
     }
 
     /// Stores messages as [`Self::launch_all`] sends them.
@@ -294,6 +282,21 @@ impl Landing {
 }
 
 impl Roads {
+    async fn launch(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<Landing, PublishError> {
+        connected(&self.broker, deadline).await?;
+        let (mut landing, mut messages) = (Landing::done(), messages.into_iter());
+        loop {
+            let batch: Vec<Outgoing> = messages.by_ref().take(FAST).collect();
+            if batch.is_empty() {
+                return Ok(landing);
+            }
+            if landing.flights.len() >= AHEAD {
+                landing.first(deadline).await?;
+            }
+            landing.flights.push_back(fast::launch(&self.broker, batch).await?);
+        }
+    }
+
     /// Stores a message by itself.
     async fn single(&self, message: &Outgoing, deadline: Instant) -> Result<Stored, PublishError> {
         retry(deadline, || async {

@@ -15,6 +15,7 @@ use crate::{
 
 mod batch;
 
+pub(crate) use batch::batch_of;
 pub use batch::{batch, first_since};
 
 /// How long the consumer of a count lives, should nobody come to delete it.

@@ -237,7 +237,6 @@ fn base(settings: &Settings, name: &str, description: &str, subjects: &[&str]) -
         max_consumers: 100,
         allow_direct: true,
         allow_atomic_publish: true,
-        allow_batch_publish: true,
         compression: Some(Compression::None),
         metadata: metadata(),
         ..stream::Config::default()

@@ -1,5 +1,7 @@
 //! `GET /events/{id}/payload`: what the provider sent, also where an event only names it.
 
+use std::{convert::Infallible, time::Duration};
+
 use axum::{
     Extension,
     body::{Body, Bytes},
@@ -7,16 +9,35 @@ use axum::{
     http::{HeaderValue, header},
     response::Response,
 };
-use nats::{Message, topology::GW_EVENT};
-use schemas::{caller::Caller, header as names, problem::Refusal, subject};
+use nats::{
+    Message,
+    topology::{self, GW_EVENT},
+};
+use schemas::{
+    caller::Caller,
+    header as names,
+    problem::{Problem, Refusal},
+    provider, subject,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout_at},
+};
 
-use super::Feed;
+use super::{Feed, Seat};
 use crate::Error;
 
 /// The longest that an event's id can be.
 const ID: usize = 64;
+/// How long a replica may lag behind the one that pushed the event.
+const LAG: Duration = Duration::from_millis(250);
+/// How long a payload is held for its reader, and how much of it is given at a time.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SLICE: usize = 64 << 10;
+/// What a provider's form is called; its object holds the form.
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The part of an event's body that is wanted.
 #[derive(Deserialize)]
@@ -24,7 +45,7 @@ struct Embedded {
     payload: Option<Box<RawValue>>,
 }
 
-/// The provider's payload of an event, byte for byte.
+/// The provider's payload of an event.
 ///
 /// The only way over HTTP to a payload that the event does not hold but names by `payloadRef`.
 #[utoipa::path(
@@ -32,7 +53,11 @@ struct Embedded {
     path = "/events/{id}/payload",
     tag = "events",
     params(("id" = String, Path, description = "The event: the `webhook-id` of its request, the `ce-id` of its message")),
-    responses((status = 200, description = "The provider's JSON", content_type = "application/json", body = serde_json::Value), Refusal)
+    responses(
+        (status = 200, description = "The provider's JSON", content_type = "application/json", body = serde_json::Value),
+        (status = 429, description = "The key reads too many payloads at once", body = Problem, content_type = "application/problem+json"),
+        Refusal
+    )
 )]
 pub(super) async fn payload(
     State(feed): State<Feed>,
@@ -40,11 +65,31 @@ pub(super) async fn payload(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Error> {
     let Path(id) = id.map_err(|_| Error::NotFound)?;
+    let seat = feed.reads.take(&caller)?;
     let event = feed.event(&caller, &id).await?.ok_or(Error::NotFound)?;
     let payload = feed.payload(&event).await?.ok_or(Error::NotFound)?;
-    let mut response = Response::new(Body::from(payload));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let length = payload.len();
+    // A slice waits for the connection to take it.
+    let (sender, mut slices) = mpsc::channel(1);
+    tokio::spawn(give(payload, sender, seat));
+    let body = futures_util::stream::poll_fn(move |context| slices.poll_recv(context));
+    let mut response = Response::new(Body::from_stream(futures_util::StreamExt::map(body, Ok::<Bytes, Infallible>)));
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Gives a payload to its reader; one that is too slow is left with a part of it, and its length tells.
+async fn give(mut payload: Bytes, slices: mpsc::Sender<Bytes>, _seat: Seat) {
+    let end = Instant::now() + PATIENCE;
+    while !payload.is_empty() {
+        let slice = payload.split_to(SLICE.min(payload.len()));
+        if !matches!(timeout_at(end, slices.send(slice)).await, Ok(Ok(()))) {
+            return;
+        }
+    }
 }
 
 impl Feed {
@@ -53,6 +98,15 @@ impl Feed {
         if id.is_empty() || id.len() > ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return Ok(None);
         }
+        let found = self.find(caller, id).await?;
+        if found.is_some() || topology::stream_info(&self.broker, GW_EVENT).await?.config.num_replicas < 2 {
+            return Ok(found);
+        }
+        sleep(LAG).await;
+        self.find(caller, id).await
+    }
+
+    async fn find(&self, caller: &Caller, id: &str) -> Result<Option<Message>, Error> {
         for history in [false, true] {
             let filter = subject::event_by_id(history, caller.org.as_deref(), id);
             if let Some(event) = nats::next_from(&self.broker, GW_EVENT, 1, &filter).await? {
@@ -64,10 +118,37 @@ impl Feed {
 
     /// Its payload; none where the object is not held any more.
     async fn payload(&self, event: &Message) -> Result<Option<Bytes>, Error> {
-        if let Some(name) = event.header(names::PAYLOAD_REF).map(names::decode) {
-            return Ok(self.payloads.get(&name).await?);
-        }
-        let embedded = serde_json::from_slice(&event.payload).ok().and_then(|Embedded { payload }| payload);
-        Ok(embedded.map(|payload| Bytes::from(payload.get().to_owned())))
+        let Some(name) = event.header(names::PAYLOAD_REF).map(names::decode) else {
+            let embedded = serde_json::from_slice(&event.payload).ok().and_then(|Embedded { payload }| payload);
+            return Ok(embedded.map(|payload| Bytes::from(payload.get().to_owned())));
+        };
+        let body = self.payloads.get(&name).await?;
+        let provider = event.header(names::PROVIDER).map(names::decode);
+        Ok(body.map(|body| json(provider.as_deref(), body)))
+    }
+}
+
+/// The JSON of a body as it was received: as the event would hold it.
+fn json(provider: Option<&str>, body: Bytes) -> Bytes {
+    let start = body.trim_ascii_start();
+    let is_json = start.starts_with(b"{") || start.starts_with(b"\xef\xbb\xbf");
+    let body = match provider.and_then(provider::find).filter(|_| !is_json) {
+        Some(provider) => Bytes::from(provider.json(Some(FORM), &body).into_owned()),
+        None => body,
+    };
+    if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_and_a_byte_order_mark_are_taken_off() {
+        let json = |body: &'static str| json(Some("github"), Bytes::from(body));
+        assert_eq!(json(" {\"a\": 1}"), " {\"a\": 1}");
+        assert_eq!(json("\u{feff}{}"), "{}");
+        assert_eq!(json("payload=%7B%22a%22%3A1%7D&x=1"), "{\"a\":1}");
+        assert_eq!(json("neither"), "neither");
     }
 }

@@ -35,8 +35,9 @@ const SLOTS: usize = 4;
 const DUE: u64 = 2_000;
 /// Pushes that may wait for one endpoint while a replay adds to them.
 const WAITING: usize = 5_000;
-/// Pushes looked up at once.
+/// Pushes looked up at once, and stored at once.
 const LOOKUPS: usize = 32;
+const AT_ONCE: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Does redeliveries until told to stop.
@@ -144,11 +145,16 @@ impl Walk for Redeliver {
         if replay.request.dry_run {
             return Ok(Dealt { counts, landing: Landing::done() });
         }
-        let publisher = match replay.request.to {
-            Target::Endpoints => &self.deps.timers,
-            Target::Subject => &self.deps.replays,
+        let deadline = Instant::now() + PATIENCE;
+        let landing = match replay.request.to {
+            Target::Subject => self.deps.replays.launch_all(outgoing, deadline).await?,
+            Target::Endpoints => {
+                let timers = &self.deps.timers;
+                let store = |push| async move { timers.publish(push, deadline).await.map(drop) };
+                stream::iter(outgoing).map(Ok).try_for_each_concurrent(AT_ONCE, store).await?;
+                Landing::done()
+            }
         };
-        let landing = publisher.launch_all(outgoing, Instant::now() + PATIENCE).await?;
         Ok(Dealt { counts, landing })
     }
 

@@ -4,15 +4,20 @@
 use async_nats::{PublishErrorKind, StatusCode, Subscriber};
 use futures_util::StreamExt;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant, timeout_at},
+};
 
 use super::{PublishError, ack};
 use crate::{connect::Broker, error::ApiError, message::Outgoing};
 
 /// After so many messages the server says how far it is, at most.
 const FLOW: usize = 500;
-/// What the last tokens of a message's reply subject say of it: that the batch goes on without those that were
-/// refused, and whether it begins the batch, continues it, or ends it.
+/// The server is silent for so long only where it lost the batch.
+const SILENCE: Duration = Duration::from_secs(5);
+/// What the last tokens of a message's reply subject say of it: that the batch goes on without those that were refused
+/// (and those that were lost, of which it tells), and whether it begins the batch, continues it, or ends it.
 const GO_ON: &str = "ok";
 const START: u8 = 0;
 const APPEND: u8 = 1;
@@ -35,14 +40,16 @@ struct Answer {
 /// Messages that were sent and not confirmed yet. Dropped, nobody waits for them any more.
 #[derive(Debug)]
 pub(super) struct Flight {
-    broker: Broker,
     answers: Subscriber,
     count: u64,
+    /// Answers may have been lost with the connection that they were for.
+    connection: watch::Receiver<bool>,
 }
 
-/// Sends messages as one batch.
+/// Sends messages as one batch. Those that a subject takes once go without their id: the server would pass over one
+/// whose id is just being stored, and count it as stored.
 pub(super) async fn launch(broker: &Broker, messages: Vec<Outgoing>) -> Result<Flight, PublishError> {
-    let client = &broker.client;
+    let (client, connection) = (&broker.client, broker.changes());
     // Its last token is the batch's id.
     let inbox = client.new_inbox();
     let answers = client.subscribe(format!("{inbox}.>")).await.map_err(|_closed| PublishError::Unconfirmed)?;
@@ -61,19 +68,19 @@ pub(super) async fn launch(broker: &Broker, messages: Vec<Outgoing>) -> Result<F
             _ => PublishError::Unconfirmed,
         })?;
     }
-    Ok(Flight { broker: broker.clone(), answers, count: count as u64 })
+    Ok(Flight { answers, count: count as u64, connection })
 }
 
 impl Flight {
     /// Waits until all are stored, or were before.
     pub(super) async fn landed(mut self, limit: Instant) -> Result<(), PublishError> {
-        let broker = self.broker.clone();
-        let mut lost = std::pin::pin!(broker.lost());
         let mut known_last = 0;
         loop {
+            let silent = limit.min(Instant::now() + SILENCE);
             let answer = tokio::select! {
-                answer = timeout_at(limit, self.answers.next()) => answer,
-                () = &mut lost => return Err(PublishError::Unconfirmed),
+                biased;
+                _changed = self.connection.changed() => return Err(PublishError::Unconfirmed),
+                answer = timeout_at(silent, self.answers.next()) => answer,
             };
             let Ok(Some(answer)) = answer else { return Err(PublishError::Unconfirmed) };
             if answer.status == Some(StatusCode::NO_RESPONDERS) {

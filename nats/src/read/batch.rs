@@ -20,7 +20,19 @@ const MAX_BYTES: usize = 16 << 20;
 /// The messages of a stream from a sequence on, at most so many. None where it holds none there; a replica that lags
 /// may not have the latest yet.
 pub async fn batch(broker: &Broker, stream: &str, from: u64, count: usize) -> Result<Vec<Message>, Error> {
-    ask(broker, stream, json!({ "seq": from, "batch": count, "max_bytes": MAX_BYTES, "next_by_subj": ">" })).await
+    batch_of(broker, stream, ">", from, count).await
+}
+
+/// The same of one subject, or of those that match.
+pub(crate) async fn batch_of(
+    broker: &Broker,
+    stream: &str,
+    subject: &str,
+    from: u64,
+    count: usize,
+) -> Result<Vec<Message>, Error> {
+    let request = json!({ "seq": from, "batch": count, "max_bytes": MAX_BYTES, "next_by_subj": subject });
+    ask(broker, stream, request).await
 }
 
 /// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch.

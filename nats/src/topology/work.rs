@@ -73,6 +73,7 @@ fn replays(settings: &Settings) -> StreamSpec {
         // A subject takes one message: ids need not be remembered, and a large replay has many.
         duplicate_window: Duration::from_secs(1),
         max_bytes: settings.bytes(GW_REPLAY, 4 * GIB),
+        allow_batch_publish: true,
         ..base(settings, GW_REPLAY, "Events that a replay stored again", &[subject::REPLAYED])
     })
 }
