@@ -86,6 +86,8 @@ async fn a_payload_is_embedded_as_it_came_or_named_where_it_is_large() {
     let payloads = Payloads::new(&world.broker().await);
     let object = payloads.get(name).await.expect("a read").expect("an object");
     assert!(object == large.body, "the object is not what was sent");
+    let consumers = nats::durable::names(&world.broker().await, "OBJ_gw_payload").await.expect("an answer");
+    assert!(consumers.is_empty(), "to read it left a consumer behind: {consumers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
