@@ -1,15 +1,21 @@
 //! What is stored many at a time, on a stream of the test's own.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use nats::{Broker, Message, Mode, Outgoing, PublishError, Publisher};
 use rustix::process::Signal;
 use schemas::header;
 use serde_json::json;
-use tests::{World, kill};
-use tokio::time::Instant;
+use tests::{World, eventually, kill};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::raw::Raw;
+use crate::{raw::Raw, server::cluster};
 
 const STREAM: &str = "T_PUBLISH";
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -149,4 +155,59 @@ async fn a_copy_takes_its_headers_along_but_nothing_that_the_broker_wrote_of_the
             assert!(origin == "again" || copy.header("Nats-Batch-Id").is_none());
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_cluster_confirms_it_holds_once_though_its_leader_changes_all_the_while() {
+    const CHANGES: usize = 5;
+    const EACH: usize = 300;
+    let (_servers, addresses) = cluster().await;
+    let config = nats::Config {
+        url: addresses,
+        credentials: nats::Credentials::Address,
+        name: "test".to_owned(),
+        wait: false,
+        server: None,
+    };
+    let broker = Broker::connect(&config).await.expect("a broker");
+    let mut raw = Raw::connect(config.url.split(',').next().expect("an address")).await;
+    let stream = json!({
+        "name": STREAM, "subjects": ["t.>"], "storage": "file", "retention": "limits", "allow_direct": true,
+        "allow_batched": true, "num_replicas": 3,
+    });
+    let (create, begun) = (format!("$JS.API.STREAM.CREATE.{STREAM}"), Instant::now());
+    let second = Duration::from_secs(1);
+    while !matches!(timeout(second, raw.request(&create, &stream)).await, Ok(Ok(_))) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "the cluster makes no stream");
+        sleep(Duration::from_millis(200)).await;
+    }
+    let (publisher, task) = Publisher::new(&broker, Mode::Pipeline);
+    tokio::spawn(task);
+    let changes = Arc::new(AtomicUsize::new(0));
+    let changed = changes.clone();
+    let change = tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_millis(300)).await;
+            // Between two leaders there is none to ask.
+            if raw.request(&format!("$JS.API.STREAM.LEADER.STEPDOWN.{STREAM}"), &json!({})).await.is_ok() {
+                changed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let (mut failed, mut sent) = (0, 0);
+    while changes.load(Ordering::Relaxed) < CHANGES {
+        let numbers = sent..sent + EACH;
+        while let Err(error) = publisher.publish_all(numbered(numbers.clone()), Instant::now() + PATIENCE).await {
+            failed += 1;
+            assert!(failed < 100, "{error}");
+            sleep(Duration::from_millis(100)).await;
+        }
+        sent += EACH;
+    }
+    change.abort();
+    let state = eventually("the stream has a leader", || async {
+        nats::topology::stream_info(&broker, STREAM).await.ok().map(|info| info.state)
+    })
+    .await;
+    assert_eq!((state.messages, state.subjects_count), (sent as u64, sent as u64), "after {failed} failures");
 }

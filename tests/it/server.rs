@@ -78,3 +78,21 @@ pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("an address").port()
 }
+
+/// Three servers that are one cluster, and their addresses.
+pub(crate) async fn cluster() -> (Vec<Server>, String) {
+    let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let routes: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+    let mut servers = Vec::new();
+    for (number, port) in ports.iter().enumerate() {
+        let conf = format!(
+            "server_name: n{number}\nhost: 127.0.0.1\njetstream {{ store_dir: $STORE }}\n\
+             cluster {{ name: c, listen: \"127.0.0.1:{port}\", routes: [{}] }}\n",
+            routes.join(", ")
+        );
+        let store = |folder: &Path, _| vec![("STORE".to_owned(), folder.join("store").display().to_string())];
+        servers.push(Server::start(&conf, store).await);
+    }
+    let addresses: Vec<String> = servers.iter().map(|server| server.url(None)).collect();
+    (servers, addresses.join(","))
+}
