@@ -20,7 +20,7 @@ mod vercel;
 mod wording;
 
 /// The media type of a form.
-const FORM: &str = "application/x-www-form-urlencoded";
+pub const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Every provider the gateway knows.
 pub static ALL: &[&Provider] = &[&github::PROVIDER, &vercel::PROVIDER, &linear::PROVIDER, &sentry::PROVIDER];

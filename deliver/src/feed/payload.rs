@@ -36,8 +36,6 @@ const LAG: Duration = Duration::from_millis(250);
 /// How long a payload is held for its reader, and how much of it is given at a time.
 const PATIENCE: Duration = Duration::from_secs(60);
 const SLICE: usize = 64 << 10;
-/// What a provider's form is called; its object holds the form.
-const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The part of an event's body that is wanted.
 #[derive(Deserialize)]
@@ -133,7 +131,8 @@ fn json(provider: Option<&str>, body: Bytes) -> Bytes {
     let start = body.trim_ascii_start();
     let is_json = start.starts_with(b"{") || start.starts_with(b"\xef\xbb\xbf");
     let body = match provider.and_then(provider::find).filter(|_| !is_json) {
-        Some(provider) => Bytes::from(provider.json(Some(FORM), &body).into_owned()),
+        // The object of a form holds the form.
+        Some(found) => Bytes::from(found.json(Some(provider::FORM), &body).into_owned()),
         None => body,
     };
     if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body }
