@@ -121,7 +121,7 @@ impl Jobs {
         let mut left = reader.waiting();
         let mut jobs = Vec::new();
         while left > 0 {
-            let message = reader.next_waiting(NEXT).await?;
+            let Some(message) = reader.next_waiting(NEXT).await? else { break };
             left = message.pending;
             let job = message.subject.rsplit('.').next().unwrap_or_default();
             jobs.extend(held(job, &message).ok());

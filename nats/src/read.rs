@@ -5,12 +5,14 @@ use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     connect::Broker,
     error::{Code, Error},
     message::{Message, value},
+    topology,
 };
 
 mod batch;
@@ -20,6 +22,9 @@ pub use batch::{batch, first_since};
 
 /// How long the consumer of a count lives, should nobody come to delete it.
 const COUNTED: Duration = Duration::from_secs(5);
+/// After so long without a message it is looked whether one waits.
+const SILENCE: Duration = Duration::from_millis(250);
+const ARRIVED: Duration = Duration::from_millis(50);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,10 +118,24 @@ impl Reader {
         }
     }
 
-    /// The next message where one waits: that it does not come within this time is an error, not the end.
-    pub async fn next_waiting(&mut self, patience: Duration) -> Result<Message, Error> {
-        let next = self.next_within(patience).await?;
-        next.ok_or_else(|| Error::reading(&self.stream, "a message waits and does not come"))
+    /// The next of the messages that waited when the reader was opened; none when what was left of them is gone. That
+    /// one waits and does not come within this time is an error, not the end.
+    pub async fn next_waiting(&mut self, patience: Duration) -> Result<Option<Message>, Error> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(message) = self.next_within(SILENCE).await? {
+                return Ok(Some(message));
+            }
+            // Not known where the consumer was made anew.
+            let left = topology::consumer_info(&self.broker, &self.stream, &self.consumer).await.ok();
+            if left.is_some_and(|left| left.num_pending == 0) {
+                // What was sent before the broker said so is here already.
+                return self.next_within(ARRIVED).await;
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::reading(&self.stream, "a message waits and does not come"));
+            }
+        }
     }
 }
 

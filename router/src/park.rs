@@ -54,10 +54,11 @@ impl Inner {
         let mut released = 0;
         let mut run = Vec::with_capacity(RUN);
         while left > 0 {
-            let Some(message) = reader.next_within(NEXT).await? else {
+            let next = reader.next_waiting(NEXT).await;
+            let Ok(Some(message)) = next else {
                 // The rest is gone already, or slow; what was found is not given up for it.
                 released += self.release_run(&run).await?;
-                return Ok(released);
+                return next.map(|_gone| released).map_err(Into::into);
             };
             left = message.pending;
             if Delivery::from_headers(&message.header_list()).is_ok_and(|delivery| self.may_claim(&delivery)) {

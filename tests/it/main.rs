@@ -24,6 +24,7 @@ mod providers;
 mod publishing;
 mod pushing;
 mod raw;
+mod reading;
 mod releases;
 mod replay;
 mod roles;

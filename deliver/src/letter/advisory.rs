@@ -149,7 +149,7 @@ impl Advisories {
         let mut reader = Reader::open(&self.0.broker, GW_DLQ, &filter, Start::Since(at - BEFORE), true).await?;
         let (sequence, mut left) = (sequence.to_string(), reader.waiting());
         while left > 0 {
-            let letter = reader.next_waiting(NEXT).await?;
+            let Some(letter) = reader.next_waiting(NEXT).await? else { break };
             left = letter.pending;
             if letter.header(header::DLQ_STREAM) == Some(stream)
                 && letter.header(header::DLQ_SEQUENCE) == Some(&sequence)

@@ -83,7 +83,8 @@ pub(super) async fn page(
     let (mut left, mut looked) = (reader.waiting(), 0);
     let mut letters = Vec::new();
     while left > 0 {
-        let message = reader.next_waiting(NEXT).await?;
+        // Letters go while they are read: they are dropped, or end.
+        let Some(message) = reader.next_waiting(NEXT).await? else { break };
         (left, looked) = (message.pending, looked + 1);
         let (sequence, late) = (message.sequence, which.until.is_some_and(|until| message.stored_at >= until));
         let letter = Letter::of(message);
