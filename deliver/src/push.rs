@@ -1,7 +1,7 @@
 //! Pushing events to endpoints.
 //!
 //! `roster` runs a `reader` an endpoint: its durable consumer of `GW_EVENT`, one task an event in hand. `turn` says when
-//! a push may be made, `settle` makes it and does what follows, which `decide` says and `record` writes. `due` takes up what waited in
+//! a push may be made, `settle` makes it and does what follows, which `decide` says and `record` writes. `before` knows what was settled by a process that ended. `due` takes up what waited in
 //! `GW_RETRY`; `closing` ends it where an endpoint is disabled or deleted. `reach` says where requests may go.
 
 use std::{
@@ -22,6 +22,7 @@ use tracing::warn;
 use crate::{Deps, endpoint::Endpoints};
 
 mod about;
+mod before;
 mod breaker;
 mod cancelled;
 mod client;

@@ -1,5 +1,7 @@
 //! What a push promises: to its receiver, to the operator, and to all other endpoints.
 
+use std::time::Duration;
+
 use nats::{Broker, Message, Mode, Outgoing, Publisher, durable, topology};
 use reqwest::Method;
 use schemas::{
@@ -9,7 +11,7 @@ use schemas::{
     header, subject,
 };
 use serde_json::{Value, json};
-use tests::{Receiver, Setup, World, eventually};
+use tests::{Receiver, Setup, World, eventually, eventually_within};
 use tokio::time::Instant;
 
 use crate::ledger::{audit, term};
@@ -93,7 +95,7 @@ impl Pushes {
     async fn publish(&mut self, messages: Vec<Outgoing>) {
         let (publisher, group) = Publisher::new(&self.world.broker().await, Mode::Batch { single: 0 });
         let group = tokio::spawn(group);
-        let deadline = Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         for run in messages.chunks(100) {
             publisher.publish_in_order(run.to_vec(), deadline).await.expect("stored");
         }
@@ -129,6 +131,19 @@ impl Pushes {
         eventually("the endpoint's consumer has nothing left", || async {
             let info = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.ok()?;
             (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until nothing of an endpoint is in hand, be it event or timer. For what a killed process had the broker
+    /// waits a minute.
+    async fn settled(&mut self, endpoint: &Made) {
+        let broker = self.world.broker().await;
+        eventually_within(Duration::from_secs(100), "nothing is in hand", || async {
+            let events = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.ok()?;
+            let due = topology::consumer_info(&broker, topology::GW_RETRY, topology::RETRY).await.ok()?;
+            let idle = [events, due].iter().all(|info| info.num_pending == 0 && info.num_ack_pending == 0);
+            idle.then_some(())
         })
         .await;
     }

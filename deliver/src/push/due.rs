@@ -106,6 +106,9 @@ impl Engine {
             Ok(retry) => retry,
             Err(error) => return Verdict::Dead { reason: "unreadable", detail: error.to_string() },
         };
+        if self.settled_timer(&retry, message).await {
+            return Verdict::Done;
+        }
         let refusals = message.header(header::REFUSALS).and_then(|count| count.parse().ok()).unwrap_or_default();
         let tries = Tries { attempt: retry.attempt.saturating_sub(1), refusals };
         let Some(target) = self.target(&retry.endpoint_id) else {

@@ -163,10 +163,8 @@ impl Engine {
 
     /// What the last step of a push said of it, for one whose event is gone.
     pub(super) async fn recall(&self, about: &mut About) {
-        let subject = subject::attempt(&about.org, &about.endpoint, &about.event);
-        let Ok(Some(last)) = nats::last(&self.deps.broker, topology::GW_ATTEMPT, &subject).await else { return };
-        let Ok(attempt) = serde_json::from_slice::<Attempt>(&last.payload) else { return };
-        (about.provider, about.delivery, about.kind) = (attempt.provider, attempt.delivery_id, attempt.kind);
+        let Some((last, _)) = self.last_step(about).await else { return };
+        (about.provider, about.delivery, about.kind) = (last.provider, last.delivery_id, last.kind);
     }
 
     /// Stores until it is stored, or until the gateway stops and the broker does not answer.

@@ -8,12 +8,8 @@ use std::{
     time::Duration,
 };
 
-use nats::{Message, topology};
-use schemas::{
-    attempt::{Attempt, PushOutcome},
-    cause::Chain,
-    endpoint, subject,
-};
+use nats::Message;
+use schemas::{cause::Chain, endpoint};
 use tracing::debug;
 
 use super::{
@@ -57,7 +53,7 @@ impl Engine {
         let Some(rules) = target.rules() else { return Ok(Done::Back) };
         let wishes = &rules.live.endpoint;
         let about = About::of_event(&wishes.org_id, &target.id, event);
-        if !endpoint::admits(&wishes.events, &about.kind) {
+        if !endpoint::admits(&wishes.events, &about.kind) || self.settled_event(&about, event).await {
             return Ok(Done::Settled);
         }
         if event.delivered >= WORN && !wishes.ordered {
@@ -74,17 +70,6 @@ impl Engine {
                 After::Ended => return Ok(Done::Settled),
                 After::Hold(until) => self.hold(target, &go.rules, until).await,
             }
-        }
-    }
-
-    /// Requests that an ordered event had when it was handed out before: it goes on where it stood. A broker that was
-    /// started again may call this the first time.
-    async fn tried(&self, about: &About) -> Tries {
-        let subject = subject::attempt(&about.org, &about.endpoint, &about.event);
-        let last = nats::last(&self.deps.broker, topology::GW_ATTEMPT, &subject).await.ok().flatten();
-        match last.and_then(|last| serde_json::from_slice::<Attempt>(&last.payload).ok()) {
-            Some(last) if last.outcome == PushOutcome::Held => Tries { attempt: last.attempt, ..Tries::NONE },
-            _ => Tries::NONE,
         }
     }
 

@@ -109,16 +109,9 @@ async fn two_processes_send_one_probe_together_and_the_breaker_outlives_them() {
     .await;
     well.store(true, Ordering::SeqCst);
     // What the two had in hand comes back when the broker has waited for it, a minute.
-    let broker = pushes.broker().await;
-    for _ in 0..100 {
-        let info = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.expect("a consumer");
-        if info.num_pending == 0 && info.num_ack_pending == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    pushes.idle(&endpoint).await;
+    pushes.settled(&endpoint).await;
     assert!(pushes.world.metric("gw_endpoint_breaker_open").await < 0.5);
     no_timers(&mut pushes, &endpoint).await;
+    pushes.settled(&endpoint).await;
     pushes.adds_up(&endpoint, 40).await;
 }

@@ -2,12 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use nats::{Outgoing, Timer, topology};
 use rustix::process::Signal;
-use schemas::attempt::PushOutcome;
+use schemas::{
+    attempt::{Attempt, PushOutcome, Retry},
+    subject,
+};
 use serde_json::json;
 use tests::{Reply, eventually, kill};
 
-use super::Pushes;
+use super::{Made, Pushes};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_was_down_gets_all_it_missed() {
@@ -32,40 +36,30 @@ async fn a_receiver_that_was_down_gets_all_it_missed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_between_answer_and_acknowledgement_repeats_that_request_and_nothing_else() {
     let mut pushes = Pushes::start().await;
-    if !pushes.world.owns_broker() {
-        return tests::skip("kill -9 between answer and acknowledgement", "the broker is shared");
-    }
     let endpoint = pushes.endpoint("/hook", json!({ "concurrency": 1 })).await;
     let mut ids = pushes.events(0..3).await;
     pushes.receiver.got("/hook", 3).await;
-    pushes.idle(&endpoint).await;
-    // The receiver answers while the broker stands still, so that nothing of the answer can be stored.
-    let nats = pushes.world.nats_pid().expect("a broker");
+    pushes.settled(&endpoint).await;
+    // The gateway stands still while the receiver answers, so that nothing of the answer is stored.
+    let gateway = pushes.world.gateway().pid();
     pushes.receiver.on("/hook", move |number, _| {
         if number == 3 {
-            kill(nats, Signal::STOP);
+            kill(gateway, Signal::STOP);
         }
-        Reply::Status(200)
+        // A process with many threads stands still a moment later.
+        Reply::After(Duration::from_millis(500), 200)
     });
     ids.push(pushes.event(3).await);
     pushes.receiver.got("/hook", 4).await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     pushes.world.kill_gateway();
-    kill(nats, Signal::CONT);
     pushes.world.start_gateway();
     pushes.world.ready().await;
     ids.extend(pushes.events(4..6).await);
-    // The broker waits a minute for what was in hand.
-    for _ in 0..90 {
-        if pushes.receiver.seen("/hook").len() >= 7 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    pushes.settled(&endpoint).await;
     let seen: Vec<String> = pushes.receiver.got("/hook", 7).await.iter().map(tests::Seen::id).collect();
     let repeated: Vec<&String> = ids.iter().filter(|id| seen.iter().filter(|seen| seen == id).count() > 1).collect();
     assert_eq!((seen.len(), repeated), (7, vec![&ids[3]]));
-    pushes.idle(&endpoint).await;
     let attempts = pushes.attempts(&endpoint, 6).await;
     assert!(attempts.iter().all(|attempt| attempt.outcome == PushOutcome::Delivered));
     assert_eq!(attempts.len(), 6, "and it is recorded once");
@@ -116,4 +110,66 @@ async fn a_graceful_stop_finishes_what_is_under_way_and_gives_the_rest_back_at_o
     assert_eq!((seen.len(), different.len()), (10, 10), "none twice, none late");
     pushes.idle(&endpoint).await;
     pushes.adds_up(&endpoint, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_gateway_had_settled_is_not_requested_again() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |number, _| if number == 0 { Reply::Status(500) } else { Reply::Hang });
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1, 1, 1, 1] })).await;
+    // One failed and hangs in its second request, the other hangs in its first.
+    let failed = pushes.event(0).await;
+    pushes.receiver.got("/hook", 2).await;
+    let told = pushes.event(1).await;
+    pushes.receiver.got("/hook", 3).await;
+    let first = pushes.attempts(&endpoint, 1).await.remove(0);
+    assert_eq!((first.outcome, &first.event_id), (PushOutcome::Scheduled, &failed));
+    // As if both had been answered, and the process had ended between its last write and the acknowledgement.
+    let delivered =
+        Attempt { event_id: told, sequence: 2, outcome: PushOutcome::Delivered, next_at: None, ..first.clone() };
+    let again = Attempt { attempt: 2, ..first };
+    let timer = third_timer(&again);
+    pushes.publish(vec![recorded(&endpoint, &delivered)]).await;
+    pushes.publish(vec![timer]).await;
+    pushes.publish(vec![recorded(&endpoint, &again)]).await;
+    pushes.world.kill_gateway();
+    pushes.receiver.always("/hook", Reply::Status(200));
+    pushes.world.start_gateway();
+    pushes.world.ready().await;
+    pushes.receiver.got("/hook", 4).await;
+    pushes.settled(&endpoint).await;
+    let seen: Vec<String> = pushes.receiver.seen("/hook").iter().map(tests::Seen::id).collect();
+    assert_eq!((seen.len(), seen.last()), (4, Some(&failed)), "only the timer's request was made: {seen:?}");
+    pushes.adds_up(&endpoint, 2).await;
+}
+
+fn recorded(endpoint: &Made, attempt: &Attempt) -> Outgoing {
+    let outcome = attempt.outcome.as_str();
+    Outgoing {
+        subject: subject::attempt(&attempt.org_id, &endpoint.id, &attempt.event_id),
+        id: format!("{}:{}:{}:{outcome}", endpoint.id, attempt.event_id, attempt.attempt),
+        payload: serde_json::to_vec(attempt).expect("JSON").into(),
+        ..Outgoing::default()
+    }
+}
+
+/// The timer of a push's third request.
+fn third_timer(second: &Attempt) -> Outgoing {
+    let retry = Retry {
+        org_id: second.org_id.clone(),
+        endpoint_id: second.endpoint_id.clone(),
+        event_id: second.event_id.clone(),
+        stream: topology::GW_EVENT.to_owned(),
+        sequence: second.sequence,
+        event_sequence: second.sequence,
+        attempt: 3,
+        replay: None,
+    };
+    Outgoing {
+        subject: subject::retry_wait(&retry.endpoint_id, &retry.event_id),
+        id: "third".to_owned(),
+        payload: serde_json::to_vec(&retry).expect("JSON").into(),
+        timer: Some(Timer { at: second.at + 5_000, target: subject::retry_due(&retry.endpoint_id, &retry.event_id) }),
+        ..Outgoing::default()
+    }
 }

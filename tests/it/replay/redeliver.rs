@@ -9,7 +9,7 @@ use nats::topology::{self, GW_JOB, GW_REPLAY, GW_RETRY, RETRY};
 use reqwest::Method;
 use schemas::{header, subject};
 use serde_json::json;
-use tests::{Reply, eventually, never};
+use tests::{Reply, eventually, eventually_within, never};
 
 use super::Ground;
 
@@ -188,4 +188,35 @@ async fn what_a_cancelled_replay_left_due_is_not_pushed() {
     .await;
     let seen = ground.receiver.seen("/hook").len();
     assert!(seen < 400, "all {seen} were pushed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_killed_while_it_pushes_events_again_leaves_none_out() {
+    let mut ground = Ground::start().await;
+    let endpoint = ground.endpoint("org_1", "/hook").await;
+    let ids = ground.events("org_1", 0..200).await;
+    ground.receiver.got("/hook", 200).await;
+    ground.receiver.always("/hook", Reply::After(Duration::from_millis(20), 200));
+    let replay = ground.replay(json!({ "mode": "redeliver", "endpointIds": [endpoint] })).await;
+    ground.receiver.got("/hook", 260).await;
+    ground.world.kill_gateway();
+    assert!(ground.receiver.seen("/hook").len() < 400, "it was killed in the middle");
+    ground.world.start_gateway();
+    ground.world.ready().await;
+    // The broker waits a minute for what was in hand.
+    let again =
+        |receiver: &tests::Receiver| receiver.seen("/hook")[200..].iter().map(tests::Seen::id).collect::<Vec<_>>();
+    // The broker waits a minute for what was in hand.
+    let broker = ground.world.broker().await;
+    eventually_within(Duration::from_secs(100), "nothing is due any more", || async {
+        let due = topology::consumer_info(&broker, GW_RETRY, RETRY).await.ok()?;
+        let all = again(&ground.receiver).iter().collect::<HashSet<_>>().len() == ids.len();
+        (all && due.num_pending == 0 && due.num_ack_pending == 0).then_some(())
+    })
+    .await;
+    let done = ground.ended(&replay).await;
+    assert_eq!((&done["status"], &done["endpoints"][&endpoint]), (&json!("done"), &json!(200)), "{done}");
+    let seen = again(&ground.receiver);
+    assert_eq!(set(&seen), set(&ids), "each event, by the id it had");
+    assert!(seen.len() <= 204, "only the four requests that were under way are repeated, not {}", seen.len() - 200);
 }

@@ -1,0 +1,77 @@
+//! What is known of a push that is handed out again. A process that ended between its last write and the
+//! acknowledgement has settled it: then it is only acknowledged, and no request is repeated.
+
+use nats::{Message, topology};
+use schemas::{
+    attempt::{Attempt, PushOutcome, Retry},
+    cause::Chain,
+    subject,
+};
+use tracing::debug;
+
+use super::{Engine, about::About, decide::Tries};
+
+impl Engine {
+    /// The last step of a push, and when it was stored. None where it cannot be read, too.
+    pub(super) async fn last_step(&self, about: &About) -> Option<(Attempt, i64)> {
+        let last =
+            self.last(topology::GW_ATTEMPT, &subject::attempt(&about.org, &about.endpoint, &about.event)).await?;
+        Some((serde_json::from_slice(&last.payload).ok()?, last.stored_at))
+    }
+
+    /// Requests that an ordered event had when it was handed out before: it goes on where it stood. A broker that was
+    /// started again may call this the first time.
+    pub(super) async fn tried(&self, about: &About) -> Tries {
+        match self.last_step(about).await {
+            Some((last, _)) if last.outcome == PushOutcome::Held => Tries { attempt: last.attempt, ..Tries::NONE },
+            _ => Tries::NONE,
+        }
+    }
+
+    /// Whether an event that is handed out again was settled before: it has ended, or has its timer.
+    pub(super) async fn settled_event(&self, about: &About, event: &Message) -> bool {
+        if event.delivered < 2 {
+            return false;
+        }
+        let last = self.last_step(about).await;
+        last.is_some_and(|(last, _)| {
+            last.replay.is_none() && (last.outcome.ends() || last.outcome == PushOutcome::Scheduled)
+        })
+    }
+
+    /// Whether a due push that is handed out again was settled before: it has ended, or was set again.
+    pub(super) async fn settled_timer(&self, retry: &Retry, due: &Message) -> bool {
+        if due.delivered < 2 {
+            return false;
+        }
+        let (endpoint, event) = (&retry.endpoint_id, &retry.event_id);
+        for subject in [subject::retry_wait(endpoint, event), subject::retry_due(endpoint, event)] {
+            let later = self.last(topology::GW_RETRY, &subject).await.filter(|later| later.sequence > due.sequence);
+            let later = later.and_then(|later| serde_json::from_slice::<Retry>(&later.payload).ok());
+            if later.is_some_and(|later| goes_on(&later, retry)) {
+                return true;
+            }
+        }
+        let last = self.last_step(&About::of_timer(retry)).await;
+        last.is_some_and(|(last, stored_at)| {
+            let same = last.replay == retry.replay && last.attempt >= retry.attempt && stored_at >= due.stored_at;
+            same && last.outcome.ends()
+        })
+    }
+
+    async fn last(&self, stream: &'static str, subject: &str) -> Option<Message> {
+        match nats::last(&self.deps.broker, stream, subject).await {
+            Ok(last) => last,
+            Err(error) => {
+                debug!(error = %Chain(&error), subject, "push.unknown_past");
+                None
+            }
+        }
+    }
+}
+
+/// Whether a timer is of the same run of a push, and no earlier.
+fn goes_on(later: &Retry, retry: &Retry) -> bool {
+    let run = |retry: &Retry| (retry.replay.clone(), retry.stream.clone(), retry.sequence);
+    run(later) == run(retry) && later.attempt >= retry.attempt
+}
