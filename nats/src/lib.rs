@@ -26,7 +26,7 @@ pub use connect::{Broker, Config, Credentials};
 pub use consume::Verdict;
 pub use error::{Code, Error};
 pub use follow::{Follower, Next};
-pub use message::{Message, Outgoing, Timer};
+pub use message::{Message, Outgoing, Timer, is_brokers};
 pub use payload::Payloads;
 pub use publish::{Landing, Mode, PublishError, Publisher, Stored};
 pub use pull::Pull;

@@ -107,7 +107,9 @@ impl Copied {
     }
 }
 
-fn is_brokers(name: &str) -> bool {
+/// Whether the broker writes a header of this name, or obeys one.
+#[must_use]
+pub fn is_brokers(name: &str) -> bool {
     name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"))
 }
 

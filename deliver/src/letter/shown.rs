@@ -71,8 +71,7 @@ impl From<&Letter> for Line {
 
 impl From<&Letter> for Whole {
     fn from(letter: &Letter) -> Self {
-        let ours = |name: &str| !name.get(..5).is_some_and(|prefix| prefix.eq_ignore_ascii_case("nats-"));
-        let headers = letter.message.headers().filter(|(name, _)| ours(name));
+        let headers = letter.message.headers().filter(|(name, _)| !nats::is_brokers(name));
         let (body, body_base64) = match std::str::from_utf8(&letter.message.payload) {
             Ok(text) => (Some(text.to_owned()), None),
             Err(_binary) => (None, Some(BASE64.encode(&letter.message.payload))),
