@@ -7,7 +7,6 @@ mod fields;
 mod form;
 mod headers;
 mod http;
-mod page;
 mod records;
 mod row;
 mod rows;
@@ -16,6 +15,7 @@ mod signing;
 #[cfg(test)]
 mod tests;
 mod url;
+mod wanted;
 mod watch;
 
 use std::{collections::HashMap, sync::Arc};

@@ -1,17 +1,9 @@
 //! What can go wrong, and the one place where it becomes an HTTP answer.
 
-use axum::{
-    extract::rejection::BytesRejection,
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use schemas::{
-    cause::Chain,
-    fields::Faults,
-    problem::{MEDIA_TYPE, Problem},
-    seal::Broken,
-};
+use axum::response::{IntoResponse, Response};
+use schemas::{cause::Chain, fields::Faults, problem::Problem, seal::Broken};
 use tracing::error;
+use web::RequestError;
 
 /// A request or a piece of background work that failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,18 +23,12 @@ pub enum Error {
     /// Others kept changing it.
     #[error("others kept changing it")]
     Busy,
-    /// The body is not JSON.
-    #[error("the body is not JSON")]
-    InvalidJson(#[source] serde_json::Error),
-    /// The body could not be received.
-    #[error("the body could not be received")]
-    Body(#[source] BytesRejection),
+    /// The request cannot be read.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// Fields of the body are wrong.
     #[error("fields are wrong: {0}")]
     Invalid(Faults),
-    /// Parameters of the query are wrong.
-    #[error("parameters are wrong: {0}")]
-    InvalidQuery(Faults),
     /// What a reader should read next is not held any more.
     #[error("events before {first} have expired")]
     Expired {
@@ -95,17 +81,8 @@ impl Error {
                     .detail(format!("{most} endpoints an organisation; delete one first."))
             }
             Self::Busy => Problem::new(503, "busy", "Others are changing it; try again"),
-            Self::InvalidJson(error) => {
-                Problem::new(400, "invalid_json", "The body is not JSON").detail(error.to_string())
-            }
-            Self::Body(rejection) => match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "body_too_large", "The body is too large"),
-                _ => Problem::new(400, "unreadable_body", "The body could not be received"),
-            },
+            Self::Request(error) => error.problem(),
             Self::Invalid(faults) => faults.problem(),
-            Self::InvalidQuery(faults) => {
-                faults.errors_of(Problem::new(400, "invalid_query", "Parameters of the query are wrong"))
-            }
             Self::Expired { first } => Problem::new(410, "events_expired", "What comes next has expired")
                 .detail("Begin anew with from=first, or with from=now, and read what was missed by another way.")
                 .with("firstSequence", *first),
@@ -137,7 +114,6 @@ impl IntoResponse for Error {
         if problem.status >= 500 {
             error!(code = problem.code, error = %Chain(&self), "deliver.failed");
         }
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], axum::Json(problem)).into_response()
+        web::answer(problem)
     }
 }

@@ -23,7 +23,6 @@ mod letter;
 mod metrics;
 pub mod push;
 mod replay;
-mod request;
 
 use endpoint::Endpoints;
 pub use error::Error;

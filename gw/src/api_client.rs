@@ -14,6 +14,8 @@ use crate::{
 
 /// Where the API listens unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:4110";
+/// Rows of a page, as many as the API gives.
+const PAGE: &str = "200";
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,29 @@ impl ApiClient {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, Error> {
         self.ask(Method::GET, path, query, None::<&()>).await
+    }
+
+    /// All rows of a list, page after page; `list` is their name in the answer.
+    pub(crate) async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        list: &str,
+    ) -> Result<Vec<T>, Error> {
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = [("limit", Some(PAGE)), ("cursor", cursor.as_deref())];
+            let page = page.into_iter().filter_map(|(name, value)| Some((name, value?)));
+            let query: Vec<(&str, &str)> = query.iter().copied().chain(page).collect();
+            let mut answer: Value = self.get(path, &query).await?;
+            let rows: Vec<T> = self.read(200, serde_json::from_value(answer[list].take()))?;
+            all.extend(rows);
+            cursor = self.read(200, serde_json::from_value(answer["nextCursor"].take()))?;
+            if cursor.is_none() {
+                return Ok(all);
+            }
+        }
     }
 
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Error> {
@@ -88,8 +113,12 @@ impl ApiClient {
         if !status.is_success() {
             return Err(self.refusal(status.as_u16(), &bytes));
         }
-        serde_json::from_slice(&bytes).map_err(|error| Error::Answer {
-            status: status.as_u16(),
+        self.read(status.as_u16(), serde_json::from_slice(&bytes))
+    }
+
+    fn read<T>(&self, status: u16, read: serde_json::Result<T>) -> Result<T, Error> {
+        read.map_err(|error| Error::Answer {
+            status,
             detail: format!("what cannot be read ({error}); is {} the API of a gateway of this version?", self.url()),
         })
     }

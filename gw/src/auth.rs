@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -17,8 +17,6 @@ use schemas::{
 use store::Db;
 use subtle::{Choice, ConstantTimeEq};
 use vault::key::{Hash, hash};
-
-use crate::request::problem;
 
 mod table;
 
@@ -88,8 +86,8 @@ pub(crate) async fn check(State(keys): State<Keys>, mut request: Request, next: 
             next.run(request).await
         }
         Err(refusal) => {
-            let mut response = problem(&refusal);
-            if refusal.status == 401 {
+            let mut response = web::answer(*refusal);
+            if response.status() == StatusCode::UNAUTHORIZED {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             response

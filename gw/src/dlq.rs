@@ -19,15 +19,16 @@ const PAGE: usize = 1_000;
 #[serde(rename_all = "camelCase")]
 struct Listed {
     dead_letters: Vec<Value>,
-    next: Option<String>,
+    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Done {
     redriven: Option<u64>,
     dropped: Option<u64>,
     skipped: BTreeMap<String, u64>,
-    next: Option<String>,
+    next_cursor: Option<String>,
 }
 
 pub(crate) async fn run(args: DlqArgs) -> Result<(), Error> {
@@ -63,9 +64,9 @@ async fn list(api: &ApiClient, which: &WhichArgs, limit: usize, as_json: bool) -
             filter.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?))).collect();
         query.push(("limit", &page));
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let Listed { dead_letters, next } = api.get("/dead-letters", &query).await?;
+        let Listed { dead_letters, next_cursor } = api.get("/dead-letters", &query).await?;
         letters.extend(dead_letters);
-        cursor = next;
+        cursor = next_cursor;
         if cursor.is_none() || letters.len() >= limit {
             break;
         }
@@ -131,7 +132,7 @@ async fn deal(api: &ApiClient, path: &str, chosen: &ChosenArgs, as_json: bool) -
         for (why, count) in done.skipped {
             *skipped.entry(why).or_default() += count;
         }
-        let Some(next) = done.next else { break };
+        let Some(next) = done.next_cursor else { break };
         body.insert("cursor".to_owned(), next.into());
     }
     if as_json {

@@ -25,13 +25,6 @@ struct Shown {
     previous_secret_until: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Page {
-    endpoints: Vec<Value>,
-    next_cursor: Option<String>,
-}
-
 /// Runs the command.
 pub(crate) async fn run(args: EndpointArgs) -> Result<(), Error> {
     let api = ApiClient::new(&args.api)?;
@@ -130,18 +123,9 @@ async fn change(
 
 async fn list(api: &ApiClient, org: Option<&str>, status: Option<&str>, as_json: bool) -> Result<(), Error> {
     let mut table = Table::new(&["ENDPOINT", "ORGANISATION", "STATUS", "FORMAT", "EVENTS", "URL"], &[]);
-    let mut all = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let filters = [("orgId", org), ("status", status), ("limit", Some("200")), ("cursor", cursor.as_deref())];
-        let query: Vec<(&str, &str)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let page: Page = api.get("/endpoints", &query).await?;
-        all.extend(page.endpoints);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let filters = [("orgId", org), ("status", status)];
+    let query: Vec<(&str, &str)> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let all: Vec<Value> = api.all("/endpoints", &query, "endpoints").await?;
     if as_json {
         return output::line(Value::Array(all));
     }

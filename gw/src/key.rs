@@ -49,12 +49,10 @@ fn added(key: &Key) -> Result<(), Error> {
 }
 
 async fn list(api: &ApiClient, as_json: bool) -> Result<(), Error> {
-    let mut listed: Value = api.get("/keys", &[]).await?;
-    let keys = listed.get_mut("keys").map(Value::take).unwrap_or_default();
+    let keys: Vec<Value> = api.all("/keys", &[], "keys").await?;
     if as_json {
-        return output::line(keys);
+        return output::line(Value::Array(keys));
     }
-    let Value::Array(keys) = keys else { return Ok(()) };
     if keys.is_empty() {
         return output::line("no keys beside those of GW_API_KEYS; `gw key add --help` shows how to make one");
     }

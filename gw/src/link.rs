@@ -21,11 +21,6 @@ struct Connection {
     org_id: String,
 }
 
-#[derive(Deserialize)]
-struct Connections {
-    connections: Vec<Connection>,
-}
-
 /// A link as the API shows it.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,11 +32,6 @@ struct Link {
     workspace_id: Option<String>,
     #[serde(default)]
     sync: Value,
-}
-
-#[derive(Deserialize)]
-struct Links {
-    resources: Vec<Link>,
 }
 
 #[derive(Deserialize)]
@@ -155,11 +145,11 @@ async fn remove(api: &ApiClient, id: &str) -> Result<(), Error> {
 /// Every connection the key may see, with its links.
 async fn links(api: &ApiClient, org: Option<&str>) -> Result<Vec<(Connection, Vec<Link>)>, Error> {
     let query: Vec<(&str, &str)> = org.map(|org| ("orgId", org)).into_iter().collect();
-    let Connections { connections } = api.get("/connections", &query).await?;
+    let connections: Vec<Connection> = api.all("/connections", &query, "connections").await?;
     let mut all = Vec::with_capacity(connections.len());
     for connection in connections {
-        let Links { resources } = api.get(&format!("/connections/{}/resources", connection.id), &[]).await?;
-        all.push((connection, resources));
+        let links = api.all(&format!("/connections/{}/resources", connection.id), &[], "resources").await?;
+        all.push((connection, links));
     }
     Ok(all)
 }

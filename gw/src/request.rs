@@ -5,15 +5,11 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue},
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::Response,
 };
-use schemas::{
-    ambient::Random,
-    caller::RequestIds,
-    problem::{MEDIA_TYPE, Problem},
-};
+use schemas::{ambient::Random, caller::RequestIds, problem::Problem};
 use tokio::time::Instant;
 use tracing::{Instrument, field::Empty, info, info_span};
 
@@ -32,18 +28,11 @@ struct Context {
 pub(crate) fn wrap(routes: Router, listener: &'static str, random: &Random) -> Router {
     let context = Context { listener, random: Arc::new(random.clone()) };
     routes
-        .fallback(|| async { problem(&Problem::new(404, "not_found", "No such path")) })
+        .fallback(|| async { web::answer(Problem::new(404, "not_found", "No such path")) })
         .method_not_allowed_fallback(|| async {
-            problem(&Problem::new(405, "method_not_allowed", "The path does not take this method"))
+            web::answer(Problem::new(405, "method_not_allowed", "The path does not take this method"))
         })
         .layer(middleware::from_fn_with_state(context, observe))
-}
-
-/// A problem as an answer.
-pub(crate) fn problem(problem: &Problem) -> Response {
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(problem).unwrap_or_default();
-    (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response()
 }
 
 async fn observe(State(context): State<Context>, mut request: Request, next: Next) -> Response {

@@ -7,10 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use nats::PublishError;
-use schemas::{
-    cause::Chain,
-    problem::{MEDIA_TYPE, Problem},
-};
+use schemas::{cause::Chain, problem::Problem};
 
 /// Why a delivery was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -94,10 +91,10 @@ impl Error {
         )
     }
 
-    fn answer(&self) -> (StatusCode, Problem, Option<Duration>) {
-        let problem = |status: StatusCode, title: &str| (status, Problem::new(status.as_u16(), self.code(), title));
+    fn answer(&self) -> (Problem, Option<Duration>) {
+        let problem = |status: StatusCode, title: &str| Problem::new(status.as_u16(), self.code(), title);
         let soon = Some(Duration::from_secs(5));
-        let ((status, problem), retry) = match self {
+        match self {
             Self::UnknownProvider => (problem(StatusCode::NOT_FOUND, "Unknown or unconfigured provider"), None),
             Self::BadSignature => (problem(StatusCode::UNAUTHORIZED, "Signature missing or wrong"), None),
             Self::Stale => (problem(StatusCode::UNAUTHORIZED, "Signed too long ago"), None),
@@ -114,11 +111,9 @@ impl Error {
             }
             Self::InvalidJson => (problem(StatusCode::BAD_REQUEST, "The body is not JSON"), None),
             Self::InvalidBody(errors) => {
-                let (status, problem) = problem(StatusCode::BAD_REQUEST, "Fields are wrong");
-                ((status, problem.errors(errors.clone())), None)
+                (problem(StatusCode::BAD_REQUEST, "Fields are wrong").errors(errors.clone()), None)
             }
-        };
-        (status, problem, retry)
+        }
     }
 }
 
@@ -127,9 +122,8 @@ impl IntoResponse for Error {
         if matches!(self, Self::NotStored(_) | Self::Broker(_)) {
             tracing::error!(error = %Chain(&self), "ingest.not_stored");
         }
-        let (status, problem, retry) = self.answer();
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
+        let (problem, retry) = self.answer();
+        let mut response = web::answer(problem);
         if self.leaves_body() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }

@@ -1,15 +1,9 @@
 //! What can go wrong, and the one place where it becomes an HTTP answer.
 
-use axum::{
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use schemas::{
-    cause::Chain,
-    fields::Faults,
-    problem::{MEDIA_TYPE, Problem},
-};
+use axum::response::{IntoResponse, Response};
+use schemas::{cause::Chain, problem::Problem};
 use tracing::error;
+use web::RequestError;
 
 /// A request or a piece of background work that failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +14,9 @@ pub(crate) enum Error {
     /// Only a caller who sees every organisation may.
     #[error("the caller is narrowed to an organisation")]
     Narrowed,
-    /// The query's fields are wrong.
-    #[error("the query is wrong: {0}")]
-    Query(Faults),
+    /// The request cannot be read.
+    #[error(transparent)]
+    Request(#[from] RequestError),
     /// The ledger did not read the streams in time.
     #[error("the ledger has not read {stream} up to {sequence} yet")]
     Behind {
@@ -46,7 +40,7 @@ impl Error {
             Self::NotFound => Problem::new(404, "not_found", "Not found"),
             Self::Narrowed => Problem::new(403, "other_organisation", "Not this organisation's")
                 .detail("This is about all organisations, and the caller is narrowed to one."),
-            Self::Query(faults) => faults.errors_of(Problem::new(400, "invalid_query", "The query is wrong")),
+            Self::Request(error) => error.problem(),
             Self::Behind { .. } => Problem::new(503, "ledger_behind", "The ledger is behind").detail(self.to_string()),
             Self::Store(error) if error.is_passing() => {
                 Problem::new(503, "store_unavailable", "The database does not answer")
@@ -69,7 +63,6 @@ impl IntoResponse for Error {
         if problem.status == 500 {
             error!(code = problem.code, error = %Chain(&self), "ledger.failed");
         }
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], axum::Json(problem)).into_response()
+        web::answer(problem)
     }
 }

@@ -15,6 +15,7 @@ use schemas::{
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::RequestError;
 
 use crate::{
     Ledger,
@@ -44,7 +45,7 @@ type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Error> {
     let unreadable = |rejection: QueryRejection| Faults::one("query", Fault::Says(rejection.body_text().into()));
-    query.map(|Query(pairs)| pairs).map_err(|rejection| Error::Query(unreadable(rejection)))
+    query.map(|Query(pairs)| pairs).map_err(|rejection| RequestError::Query(unreadable(rejection)).into())
 }
 
 /// A page of deliveries, the newest first.
@@ -71,7 +72,7 @@ async fn page(
     query: Pairs,
 ) -> Result<Json<Page>, Error> {
     let deps = &ledger.0.deps;
-    let params = Params::read(&pairs(query)?, deps.clock.now()).map_err(Error::Query)?;
+    let params = Params::read(&pairs(query)?, deps.clock.now()).map_err(RequestError::Query)?;
     if params.org.as_ref().is_some_and(|org| !caller.sees(org)) {
         return Err(Error::NotFound);
     }
@@ -157,7 +158,7 @@ async fn add_up(
         }
     }
     if !faults.is_empty() {
-        return Err(Error::Query(faults));
+        return Err(RequestError::Query(faults).into());
     }
     Ok(Json(audit::run(&ledger.0, at).await?))
 }

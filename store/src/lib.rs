@@ -6,6 +6,8 @@
 
 mod columns;
 mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{
     ops::{Deref, DerefMut},

@@ -44,7 +44,7 @@ async fn lives(world: &World, org: &str) {
     let path = format!("/endpoints/{}", id(&shown));
     assert_eq!(world.api(Method::GET, &path, None).await.body, shown);
     let listed = world.api(Method::GET, &format!("/endpoints?orgId={org}"), None).await;
-    assert_eq!(listed.body, json!({ "endpoints": [shown], "nextCursor": null }));
+    assert_eq!(listed.body, json!({ "endpoints": [shown] }));
     assert_eq!(narrowed(world, org, Method::GET, "/endpoints?status=active", None).await.body, listed.body);
     for (method, path) in [
         (Method::GET, path.clone()),

@@ -1,16 +1,9 @@
 //! What can go wrong, and the one place where it becomes an HTTP answer.
 
-use axum::{
-    extract::rejection::{BytesRejection, QueryRejection},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use schemas::{
-    cause::Chain,
-    problem::{MEDIA_TYPE, Problem},
-    route::Status,
-};
+use axum::response::{IntoResponse, Response};
+use schemas::{cause::Chain, problem::Problem, route::Status};
 use tracing::error;
+use web::RequestError;
 
 use crate::fields::Faults;
 
@@ -29,16 +22,10 @@ pub(crate) enum Error {
     /// The connection is not in use.
     #[error("the connection is {}", .0.as_str())]
     NotActive(Status),
-    /// The body is not JSON.
-    #[error("the body is not JSON")]
-    InvalidJson(#[source] serde_json::Error),
-    /// The body could not be received.
-    #[error("the body could not be received")]
-    Body(#[source] BytesRejection),
-    /// The query string cannot be read.
-    #[error("the query cannot be read")]
-    Query(#[source] QueryRejection),
-    /// Fields of the body or the query are wrong.
+    /// The request cannot be read.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// Fields of the body are wrong.
     #[error("fields are wrong: {0}")]
     Invalid(Faults),
     /// An active link for the same thing exists.
@@ -75,16 +62,7 @@ impl Error {
             Self::AdminOnly => Problem::new(403, "admin_only", "Only an admin's key may do this"),
             Self::NotActive(status) => Problem::new(400, "installation_not_active", "The connection is not active")
                 .with("status", status.as_str()),
-            Self::InvalidJson(error) => {
-                Problem::new(400, "invalid_json", "The body is not JSON").detail(error.to_string())
-            }
-            Self::Body(rejection) => match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => Problem::new(413, "body_too_large", "The body is too large"),
-                _ => Problem::new(400, "unreadable_body", "The body could not be received"),
-            },
-            Self::Query(rejection) => {
-                Problem::new(400, "invalid_query", "The query cannot be read").detail(rejection.body_text())
-            }
+            Self::Request(error) => error.problem(),
             Self::Invalid(faults) => crate::fields::problem(faults),
             Self::AlreadyLinked { link } => {
                 Problem::new(409, "resource_already_linked", "The resource is linked already")
@@ -112,7 +90,6 @@ impl IntoResponse for Error {
         if problem.status >= 500 {
             error!(code = problem.code, error = %Chain(&self), "vault.failed");
         }
-        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, [(header::CONTENT_TYPE, MEDIA_TYPE)], axum::Json(problem)).into_response()
+        web::answer(problem)
     }
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with the fields of our own requests.
 
-pub(crate) use schemas::fields::{Fault, Faults, Fields, check};
+pub(crate) use schemas::fields::{Fault, Faults, Fields};
 use schemas::problem::Problem;
 
 /// The one field whose absence has a code of its own.

@@ -2,24 +2,25 @@
 
 use axum::{
     Extension, Json,
-    extract::{FromRequestParts, Path, Query, State, rejection::BytesRejection, rejection::QueryRejection},
-    http::{StatusCode, request::Parts},
+    extract::{RawQuery, State, rejection::BytesRejection},
+    http::StatusCode,
 };
 use bytes::Bytes;
 use schemas::{
     caller::Caller,
     problem::{Problem, Refusal},
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Ids, PageParams, Paging, RequestError, json, parameters};
 
 use crate::{
     Vault,
     connection::{self, NewConnection},
     error::Error,
-    fields::{self, Faults},
+    fields::{Faults, Fields},
     link::{self, NewLink},
     reconcile::{self, Report},
     records::{Adopted, Records},
@@ -40,12 +41,23 @@ pub(crate) fn routes(vault: Vault) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(rebuild)).with_state(vault)
 }
 
-/// A list and the name it has in the answer.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-enum Listed<T> {
-    Connections(Vec<T>),
-    Resources(Vec<T>),
+struct Connections {
+    connections: Vec<connection::Shown>,
+    /// The cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = Links)]
+struct Resources {
+    resources: Vec<link::Shown>,
+    /// The cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -62,13 +74,6 @@ enum Outcome {
     Rebuilt(Report),
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase")]
-struct Which {
-    /// One organisation only.
-    org_id: Option<String>,
-}
-
 /// Connects an account without asking its provider.
 #[utoipa::path(post, path = "/connections", tag = "connections", request_body = NewConnection, responses((status = 201, description = "Connected now", body = connection::Shown), (status = 200, description = "Connected before", body = connection::Shown), Refusal))]
 async fn adopt(
@@ -83,19 +88,26 @@ async fn adopt(
     })
 }
 
-/// The connections of an organisation, or all.
-#[utoipa::path(get, path = "/connections", tag = "connections", params(Which), responses((status = 200, description = "The connections", body = Listed<connection::Shown>), Refusal))]
+/// The connections of an organisation, or all, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/connections",
+    tag = "connections",
+    params(
+        ("orgId" = Option<String>, Query, description = "One organisation only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        PageParams
+    ),
+    responses((status = 200, description = "The connections", body = Connections), Refusal)
+)]
 async fn list(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    which: Result<Query<Which>, QueryRejection>,
-) -> Result<Json<Listed<connection::Shown>>, Error> {
-    let Query(Which { org_id }) = which.map_err(Error::Query)?;
-    if let Some(org) = &org_id {
-        fields::check(org).map_err(|fault| Error::Invalid(Faults::one("orgId", fault)))?;
-    }
-    let connections = records.connections(&caller, org_id.as_deref()).await?;
-    Ok(Json(Listed::Connections(connections.into_iter().map(Into::into).collect())))
+    query: RawQuery,
+) -> Result<Json<Connections>, Error> {
+    let parameters = parameters(query)?;
+    let (org, paging) = page(&parameters, &["orgId"]).map_err(RequestError::Query)?;
+    let (connections, next_cursor) = records.connections(&caller, org, &paging).await?;
+    Ok(Json(Connections { connections: connections.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
 /// One connection.
@@ -103,20 +115,22 @@ async fn list(
 async fn show(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Ids(id): Ids<String>,
+    Ids(id): Ids,
 ) -> Result<Json<connection::Shown>, Error> {
     Ok(Json(records.connection(&caller, &id).await?.into()))
 }
 
-/// The links of a connection.
-#[utoipa::path(get, path = "/connections/{id}/resources", tag = "connections", params(("id" = String, Path, description = "The connection, `con_…`")), responses((status = 200, description = "The links", body = Listed<link::Shown>), Refusal))]
+/// The links of a connection, a page at a time.
+#[utoipa::path(get, path = "/connections/{id}/resources", tag = "connections", params(("id" = String, Path, description = "The connection, `con_…`"), PageParams), responses((status = 200, description = "The links", body = Resources), Refusal))]
 async fn list_links(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Ids(id): Ids<String>,
-) -> Result<Json<Listed<link::Shown>>, Error> {
-    let links = records.links(&caller, &id).await?;
-    Ok(Json(Listed::Resources(links.into_iter().map(Into::into).collect())))
+    Ids(id): Ids,
+    query: RawQuery,
+) -> Result<Json<Resources>, Error> {
+    let (_, paging) = page(&parameters(query)?, &[]).map_err(RequestError::Query)?;
+    let (links, next_cursor) = records.links(&caller, &id, &paging).await?;
+    Ok(Json(Resources { resources: links.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
 /// Links a resource, or the whole account; a removed link is revived.
@@ -124,7 +138,7 @@ async fn list_links(
 async fn add_link(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Ids(id): Ids<String>,
+    Ids(id): Ids,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Outcome>, Error> {
     let (connection, provider) = records.linkable(&caller, &id).await?;
@@ -153,37 +167,11 @@ async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller
     Ok(Json(Outcome::Rebuilt(reconcile::run(&vault, reconcile::Strangers::Purge).await?)))
 }
 
-/// The JSON of a body.
-pub(crate) fn json(body: Result<Bytes, BytesRejection>) -> Result<Value, Error> {
-    serde_json::from_slice(&body.map_err(Error::Body)?).map_err(Error::InvalidJson)
-}
-
-/// The ids of a path. What cannot be an id names nothing, and never reaches the database.
-pub(crate) struct Ids<T>(pub(crate) T);
-
-impl<S: Send + Sync, T: IsIds + DeserializeOwned + Send> FromRequestParts<S> for Ids<T> {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        match Path::<T>::from_request_parts(parts, state).await {
-            Ok(Path(ids)) if ids.are_ids() => Ok(Self(ids)),
-            _ => Err(Error::NotFound),
-        }
-    }
-}
-
-pub(crate) trait IsIds {
-    fn are_ids(&self) -> bool;
-}
-
-impl IsIds for String {
-    fn are_ids(&self) -> bool {
-        self.len() <= 64 && self.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    }
-}
-
-impl IsIds for (String, String) {
-    fn are_ids(&self) -> bool {
-        self.0.are_ids() && self.1.are_ids()
-    }
+/// The parameters of a list: which page, and of which organisation where that is among those `known` beside.
+pub(crate) fn page<'a>(parameters: &'a Value, known: &[&str]) -> Result<(Option<&'a str>, Paging), Faults> {
+    let mut fields = Fields::of(parameters)?;
+    fields.only(&[known, &Paging::PARAMETERS].concat());
+    let org = fields.optional("orgId");
+    let paging = Paging::read(&mut fields);
+    fields.faults.none_or(Some((org, paging)))
 }

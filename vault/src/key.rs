@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use store::Db;
 use tracing::info;
 use utoipa::ToSchema;
+use web::{Cursor, Paging};
 
 pub(crate) use http::routes;
 
@@ -143,9 +144,11 @@ impl Records {
         Ok((key, secret))
     }
 
-    /// The keys that are not revoked, of all or of the caller's organisation.
-    async fn keys(&self, caller: &Caller) -> Result<Vec<Key>, Error> {
-        Ok(rows::list(&self.db.pool, caller.org.as_deref()).await?)
+    /// A page of the keys that are not revoked, of all or of the caller's organisation, and the cursor of the next.
+    async fn keys(&self, caller: &Caller, paging: &Paging) -> Result<(Vec<Key>, Option<String>), Error> {
+        let mut rows = rows::list(&self.db.pool, caller.org.as_deref(), paging).await?;
+        let next = paging.cut(&mut rows, |row| Cursor { created_at: row.created_at, id: row.id.clone() });
+        Ok((rows, next))
     }
 
     /// Revokes a key.

@@ -48,6 +48,7 @@ pub(crate) struct Link {
     pub(crate) sync: Sync,
     pub(crate) status: LinkStatus,
     pub(crate) version: i64,
+    pub(crate) created_at: i64,
 }
 
 impl Link {

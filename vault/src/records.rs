@@ -13,6 +13,7 @@ use sqlx::AnyConnection;
 use store::Db;
 use tokio::sync::Notify;
 use tracing::info;
+use web::{Cursor, Paging};
 
 use crate::{
     connection::{Connection, NewConnection},
@@ -69,12 +70,20 @@ impl Records {
         Ok(Adopted::New(connection))
     }
 
-    /// The connections the caller sees, all or those of one organisation.
-    pub(crate) async fn connections(&self, caller: &Caller, org: Option<&str>) -> Result<Vec<Connection>, Error> {
-        match org.or(caller.org.as_deref()) {
-            Some(org) if !caller.sees(org) => Err(Error::NotFound),
-            org => connections::list(&self.db.pool, org).await,
+    /// A page of the connections the caller sees, all or those of one organisation, and the cursor of the next.
+    pub(crate) async fn connections(
+        &self,
+        caller: &Caller,
+        org: Option<&str>,
+        paging: &Paging,
+    ) -> Result<(Vec<Connection>, Option<String>), Error> {
+        let org = org.or(caller.org.as_deref());
+        if org.is_some_and(|org| !caller.sees(org)) {
+            return Err(Error::NotFound);
         }
+        let mut rows = connections::list(&self.db.pool, org, paging).await?;
+        let next = paging.cut(&mut rows, |row| Cursor { created_at: row.created_at, id: row.id.clone() });
+        Ok((rows, next))
     }
 
     /// A connection the caller sees.
@@ -95,10 +104,17 @@ impl Records {
         Ok((connection, provider))
     }
 
-    /// The active links of a connection the caller sees.
-    pub(crate) async fn links(&self, caller: &Caller, connection: &str) -> Result<Vec<Link>, Error> {
+    /// A page of the active links of a connection the caller sees, and the cursor of the next.
+    pub(crate) async fn links(
+        &self,
+        caller: &Caller,
+        connection: &str,
+        paging: &Paging,
+    ) -> Result<(Vec<Link>, Option<String>), Error> {
         self.connection(caller, connection).await?;
-        links::list(&self.db.pool, connection).await
+        let mut rows = links::list(&self.db.pool, connection, paging).await?;
+        let next = paging.cut(&mut rows, |row| Cursor { created_at: row.created_at, id: row.id.clone() });
+        Ok((rows, next))
     }
 
     /// Makes a link, or revives a removed one.

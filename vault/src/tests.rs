@@ -8,7 +8,7 @@ mod rows;
 use std::{
     future::Future,
     sync::{
-        Arc, Once,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -24,7 +24,6 @@ use schemas::{
     problem::MEDIA_TYPE,
 };
 use serde_json::{Value, json};
-use sqlx::{AnyPool, any::AnyPoolOptions};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 
@@ -49,17 +48,10 @@ struct Answer {
 }
 
 impl House {
-    fn new(db: AnyPool) -> Self {
+    fn new(db: Db) -> Self {
         let time = AtomicI64::new(START);
         let clock = Clock::new(move || time.fetch_add(1, Ordering::Relaxed));
-        Self {
-            records: Records {
-                db: Db::new(db),
-                clock,
-                random: Random::new(rand::random),
-                poke: Arc::new(Notify::new()),
-            },
-        }
+        Self { records: Records { db, clock, random: Random::new(rand::random), poke: Arc::new(Notify::new()) } }
     }
 
     async fn ask(&self, caller: &Caller, method: Method, path: &str, body: impl Into<Body>) -> Answer {
@@ -132,34 +124,6 @@ fn narrowed(org: &str) -> Caller {
 }
 
 /// Runs a test on each database, on one of its own.
-#[expect(clippy::disallowed_methods, reason = "a test's database is no setting of the gateway")]
 async fn on_each<F: Future<Output = ()>>(test: impl Fn(House) -> F) {
-    static DRIVERS: Once = Once::new();
-    DRIVERS.call_once(sqlx::any::install_default_drivers);
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("gw.db");
-    let db = pool(&format!("sqlite://{}?mode=rwc", file.display())).await;
-    sqlx::query("pragma journal_mode = wal").execute(&db).await.expect("WAL");
-    store::migrate(&db).await.expect("the migrations");
-    test(House::new(db.clone())).await;
-    db.close().await;
-
-    let Ok(url) = std::env::var("GW_TEST_DATABASE_URL") else {
-        eprintln!("skipped on PostgreSQL: GW_TEST_DATABASE_URL is not set");
-        return;
-    };
-    let admin = pool(&url).await;
-    let schema = format!("vault_{:032x}", rand::random::<u128>());
-    let run = |sql: String| sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&admin);
-    run(format!("create schema {schema}")).await.expect("a schema");
-    let separator = if url.contains('?') { '&' } else { '?' };
-    let db = pool(&format!("{url}{separator}options=-csearch_path%3D{schema}")).await;
-    store::migrate(&db).await.expect("the migrations");
-    test(House::new(db.clone())).await;
-    db.close().await;
-    run(format!("drop schema {schema} cascade")).await.expect("no schema");
-}
-
-async fn pool(url: &str) -> AnyPool {
-    AnyPoolOptions::new().max_connections(4).connect(url).await.expect("a database")
+    store::testing::on_each(|db| test(House::new(db))).await;
 }

@@ -15,13 +15,10 @@ use schemas::{
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Ids, PageParams, RequestError, json, json_or_nothing, parameters};
 
-use super::{Endpoints, fields::Rotation, form, page::Wanted, records::Records, shown::Shown};
-use crate::{
-    Deps,
-    error::Error,
-    request::{Id, json, json_or_nothing, parameters},
-};
+use super::{Endpoints, fields::Rotation, form, records::Records, shown::Shown, wanted::Wanted};
+use crate::{Deps, error::Error};
 
 /// The routes of endpoints.
 pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> OpenApiRouter {
@@ -50,7 +47,8 @@ impl FromRef<Api> for Records {
 #[schema(as = Endpoints)]
 struct Page {
     endpoints: Vec<Shown>,
-    /// The cursor of the next page; null on the last.
+    /// The cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
 }
 
@@ -94,8 +92,7 @@ async fn create(
     params(
         ("orgId" = Option<String>, Query, description = "One organisation only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("status" = inline(Option<EndpointStatus>), Query, description = "One status only"),
-        ("limit" = Option<i64>, Query, description = "Endpoints of a page, 50 unless said otherwise", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before")
+        PageParams
     ),
     responses((status = 200, description = "The endpoints", body = Page), Refusal)
 )]
@@ -104,9 +101,9 @@ async fn list(
     Extension(caller): Extension<Caller>,
     query: RawQuery,
 ) -> Result<Json<Page>, Error> {
-    let wanted = Wanted::read(&parameters(query)?).map_err(Error::InvalidQuery)?;
-    let (endpoints, next) = records.list(&caller, wanted).await?;
-    Ok(Json(Page { endpoints, next_cursor: next.map(|cursor| cursor.text()) }))
+    let wanted = Wanted::read(&parameters(query)?).map_err(RequestError::Query)?;
+    let (endpoints, next_cursor) = records.list(&caller, wanted).await?;
+    Ok(Json(Page { endpoints, next_cursor }))
 }
 
 /// One endpoint.
@@ -114,7 +111,7 @@ async fn list(
 async fn show(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
     Ok(Json(records.show(&caller, &id).await?))
 }
@@ -124,7 +121,7 @@ async fn show(
 async fn change(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Shown>, Error> {
     Ok(Json(records.change(&caller, &id, &json(body)?).await?))
@@ -135,7 +132,7 @@ async fn change(
 async fn remove(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
 ) -> Result<Json<Removed>, Error> {
     records.delete(&caller, &id).await?;
     Ok(Json(Removed { status: "deleted", endpoint_id: id }))
@@ -146,7 +143,7 @@ async fn remove(
 async fn rotate(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Shown>, Error> {
     let rotation = Rotation::read(&json_or_nothing(body)?).map_err(Error::Invalid)?;

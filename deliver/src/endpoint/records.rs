@@ -12,15 +12,16 @@ use schemas::{
 use serde_json::Value;
 use store::Write;
 use tracing::info;
+use web::Cursor;
 
 use super::{
     Endpoints, Known, StartAt,
     fields::{New, Rotation, Wishes},
-    page::{Cursor, Wanted},
     row::{Previous, Row},
     rows,
     shown::Shown,
     signing,
+    wanted::Wanted,
 };
 use crate::{error::Error, push::Reach};
 
@@ -90,17 +91,14 @@ impl Records {
         &self,
         caller: &Caller,
         mut wanted: Wanted,
-    ) -> Result<(Vec<Shown>, Option<Cursor>), Error> {
+    ) -> Result<(Vec<Shown>, Option<String>), Error> {
         wanted.org = match (wanted.org, &caller.org) {
             (Some(org), _) if !caller.sees(&org) => return Err(Error::NotFound),
             (org, own) => org.or_else(|| own.clone()),
         };
-        let limit = usize::try_from(wanted.limit).unwrap_or(usize::MAX);
         let mut rows = rows::page(&self.endpoints.db.pool, &wanted).await?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let last = rows.last().filter(|_| more);
-        let next = last.map(|row| Cursor { created_at: row.created_at, id: row.endpoint.id.clone() });
+        let place = |row: &Row| Cursor { created_at: row.created_at, id: row.endpoint.id.clone() };
+        let next = wanted.paging.cut(&mut rows, place);
         Ok((rows.iter().map(|row| self.shown(row)).collect(), next))
     }
 

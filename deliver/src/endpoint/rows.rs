@@ -6,8 +6,8 @@ use store::Columns;
 
 use super::{
     StartAt,
-    page::Wanted,
     row::{Previous, Row},
+    wanted::Wanted,
 };
 use crate::error::Error;
 
@@ -175,7 +175,7 @@ pub(crate) async fn is_deleted(db: &AnyPool, id: &str) -> Result<Option<bool>, E
 
 /// The next endpoints, the oldest first; one more than the page holds, where there is one.
 pub(crate) async fn page(db: &AnyPool, wanted: &Wanted) -> Result<Vec<Row>, Error> {
-    let after = wanted.after.as_ref();
+    let after = &wanted.paging.after;
     let query = sqlx::query(
         "select * from endpoints
          where deleted_at is null and ($1 = '' or org_id = $1) and ($2 = '' or status = $2)
@@ -184,9 +184,9 @@ pub(crate) async fn page(db: &AnyPool, wanted: &Wanted) -> Result<Vec<Row>, Erro
     )
     .bind(wanted.org.as_deref().unwrap_or_default())
     .bind(wanted.status.map(EndpointStatus::as_str).unwrap_or_default())
-    .bind(after.map_or(i64::MIN, |cursor| cursor.created_at))
-    .bind(after.map(|cursor| cursor.id.as_str()).unwrap_or_default())
-    .bind(wanted.limit + 1);
+    .bind(after.created_at)
+    .bind(&after.id)
+    .bind(wanted.paging.rows());
     query.fetch_all(db).await?.iter().map(read).collect()
 }
 

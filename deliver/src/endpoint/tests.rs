@@ -6,7 +6,7 @@ mod life;
 use std::{
     future::Future,
     sync::{
-        Arc, Once,
+        Arc,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -19,7 +19,7 @@ use schemas::{
     secret::Secret,
 };
 use serde_json::{Value, json};
-use sqlx::{AnyPool, any::AnyPoolOptions};
+use sqlx::AnyPool;
 use store::Db;
 
 use super::{Endpoints, records::Records};
@@ -57,13 +57,13 @@ impl Seal for Glass {
 }
 
 impl House {
-    fn new(db: AnyPool) -> Self {
+    fn new(db: Db) -> Self {
         let time = Arc::new(AtomicI64::new(START));
         let clock = Clock::new({
             let time = time.clone();
             move || time.load(Ordering::Relaxed)
         });
-        let endpoints = Endpoints::new(Db::new(db), clock);
+        let endpoints = Endpoints::new(db, clock);
         let reach = Reach::parse(&["10.0.0.0/8".to_owned()], false).expect("a good list");
         let (random, sealer) = (Random::new(rand::random), Sealer(Arc::new(Glass("k1"))));
         Self { records: Records { endpoints, random, sealer, reach }, time }
@@ -132,34 +132,6 @@ fn refused(answer: Result<Value, Error>) -> (String, Vec<String>) {
 }
 
 /// Runs a test on each database, on one of its own.
-#[expect(clippy::disallowed_methods, reason = "a test's database is no setting of the gateway")]
 async fn on_each<F: Future<Output = ()>>(test: impl Fn(House) -> F) {
-    static DRIVERS: Once = Once::new();
-    DRIVERS.call_once(sqlx::any::install_default_drivers);
-    let directory = tempfile::tempdir().expect("a directory");
-    let file = directory.path().join("gw.db");
-    let db = pool(&format!("sqlite://{}?mode=rwc", file.display())).await;
-    sqlx::query("pragma journal_mode = wal").execute(&db).await.expect("WAL");
-    store::migrate(&db).await.expect("the migrations");
-    test(House::new(db.clone())).await;
-    db.close().await;
-
-    let Ok(url) = std::env::var("GW_TEST_DATABASE_URL") else {
-        eprintln!("skipped on PostgreSQL: GW_TEST_DATABASE_URL is not set");
-        return;
-    };
-    let admin = pool(&url).await;
-    let schema = format!("deliver_{:032x}", rand::random::<u128>());
-    let run = |sql: String| sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&admin);
-    run(format!("create schema {schema}")).await.expect("a schema");
-    let separator = if url.contains('?') { '&' } else { '?' };
-    let db = pool(&format!("{url}{separator}options=-csearch_path%3D{schema}")).await;
-    store::migrate(&db).await.expect("the migrations");
-    test(House::new(db.clone())).await;
-    db.close().await;
-    run(format!("drop schema {schema} cascade")).await.expect("no schema");
-}
-
-async fn pool(url: &str) -> AnyPool {
-    AnyPoolOptions::new().max_connections(4).connect(url).await.expect("a database")
+    store::testing::on_each(|db| test(House::new(db))).await;
 }

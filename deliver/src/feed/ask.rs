@@ -7,6 +7,7 @@ use schemas::{
     fields::{Fault, Faults, check},
     instant,
 };
+use web::RequestError;
 
 use crate::Error;
 
@@ -92,7 +93,7 @@ impl Ask {
         if ask.patterns.is_empty() {
             ask.patterns.push("*".to_owned());
         }
-        if faults.is_empty() { Ok(ask) } else { Err(Error::InvalidQuery(faults)) }
+        if faults.is_empty() { Ok(ask) } else { Err(RequestError::Query(faults).into()) }
     }
 
     /// The subjects that hold what is asked for.

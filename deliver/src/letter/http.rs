@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Ids, RequestError, json, limit, parameters};
 
 use super::{
     Letter,
@@ -27,15 +28,10 @@ use super::{
     scan::{self, Page, WHICH, Which},
     shown::{Line, Whole},
 };
-use crate::{
-    Deps,
-    endpoint::Endpoints,
-    error::Error,
-    request::{Id, json, parameters},
-};
+use crate::{Deps, endpoint::Endpoints, error::Error};
 
 /// Letters of a page unless asked for otherwise, and at most.
-const LIMIT: (usize, usize) = (100, 1_000);
+const LIMIT: (i64, i64) = (100, 1_000);
 /// Letters that one request may name, and that one request deals with.
 const IDS: usize = 1_000;
 /// Letters dealt with at once.
@@ -63,8 +59,9 @@ pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> OpenApiRouter {
 #[schema(as = DeadLetters)]
 struct Listed {
     dead_letters: Vec<Line>,
-    /// Where the next page begins; none at the end.
-    next: Option<String>,
+    /// The cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// What was done with letters.
@@ -78,8 +75,9 @@ struct Done {
     dropped: Option<usize>,
     /// Letters that were left as they are, by reason.
     skipped: BTreeMap<&'static str, usize>,
-    /// Where to go on; none when all were dealt with.
-    next: Option<String>,
+    /// The cursor to go on with; absent when all were dealt with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 /// Dead letters, the oldest first.
@@ -95,7 +93,7 @@ struct Done {
         ("since" = inline(Option<Moment>), Query, description = "Stored at or after this time"),
         ("until" = inline(Option<Moment>), Query, description = "Stored before this time"),
         ("limit" = Option<i64>, Query, description = "Letters of a page, 100 unless said otherwise", minimum = 1, maximum = 1000),
-        ("cursor" = Option<String>, Query, description = "The `next` of the page before", pattern = "^[0-9]{1,19}$")
+        ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before", pattern = "^[0-9]{1,19}$")
     ),
     responses((status = 200, description = "The letters", body = Listed), Refusal)
 )]
@@ -105,21 +103,18 @@ async fn list(
     query: RawQuery,
 ) -> Result<Json<Listed>, Error> {
     let query = parameters(query)?;
-    let mut fields = Fields::of(&query).map_err(Error::InvalidQuery)?;
+    let mut fields = Fields::of(&query).map_err(RequestError::Query)?;
     fields.only(&[&WHICH[..], &["limit", "cursor"]].concat());
     let which = Which::read(&mut fields, deps.clock.now());
-    let limit = match fields.optional("limit").map(str::parse::<usize>) {
-        None => LIMIT.0,
-        Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => limit,
-        Some(_) => fields.fault("limit", Fault::Range(1, LIMIT.1 as i64)).unwrap_or_default(),
-    };
+    let limit = limit(&mut fields, LIMIT.0, LIMIT.1).try_into().unwrap_or_default();
     let cursor = cursor(&mut fields);
-    fields.faults.none_or(Some(())).map_err(Error::InvalidQuery)?;
+    fields.faults.none_or(Some(())).map_err(RequestError::Query)?;
     if which.org.as_ref().is_some_and(|org| !caller.sees(org)) {
         return Err(Error::NotFound);
     }
     let Page { letters, next } = scan::page(&deps.broker, &which, &caller, cursor, limit).await?;
-    Ok(Json(Listed { dead_letters: letters.iter().map(Line::from).collect(), next: next.map(|next| next.to_string()) }))
+    let next_cursor = next.map(|next| next.to_string());
+    Ok(Json(Listed { dead_letters: letters.iter().map(Line::from).collect(), next_cursor }))
 }
 
 /// One dead letter with its message.
@@ -127,7 +122,7 @@ async fn list(
 async fn show(
     State(Letters { deps, .. }): State<Letters>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
 ) -> Result<Json<Whole>, Error> {
     let id = id.parse().map_err(|_not_a_number| Error::NotFound)?;
     Ok(Json(Whole::from(&letter(&deps, &caller, id).await?.ok_or(Error::NotFound)?)))
@@ -193,7 +188,7 @@ async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Lette
     fields.faults.none_or(Some(())).map_err(Error::Invalid)?;
     let Some(ids) = ids else {
         let Page { letters, next } = scan::page(&deps.broker, &which, caller, cursor, IDS).await?;
-        return Ok((letters, Done { next: next.map(|next| next.to_string()), ..Done::default() }));
+        return Ok((letters, Done { next_cursor: next.map(|next| next.to_string()), ..Done::default() }));
     };
     let found: Vec<Option<Letter>> =
         stream::iter(ids).map(|id| letter(deps, caller, id)).buffered(AT_ONCE).try_collect().await?;

@@ -23,14 +23,10 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Ids, RequestError, json, limit, parameters};
 
 use super::{form::Wish, shown::Shown, start::start, wish};
-use crate::{
-    Deps,
-    endpoint::Endpoints,
-    error::Error,
-    request::{Id, json, parameters},
-};
+use crate::{Deps, endpoint::Endpoints, error::Error};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a cancellation is tried against a worker that keeps writing.
@@ -100,20 +96,15 @@ async fn list(
     query: RawQuery,
 ) -> Result<Json<Listed>, Error> {
     let query = parameters(query)?;
-    let mut fields = Fields::of(&query).map_err(Error::InvalidQuery)?;
+    let mut fields = Fields::of(&query).map_err(RequestError::Query)?;
     fields.only(&["orgId", "status", "limit"]);
     let org = fields.optional("orgId");
     let status = fields.optional("status").and_then(|text| {
         let known = || Fault::OneOf("running, done, cancelled, failed".to_owned());
         Status::parse(text).or_else(|| fields.fault("status", known()))
     });
-    let limit = fields.optional("limit").map(str::parse::<i64>);
-    let limit = match limit {
-        None => Some(LIMIT.0),
-        Some(Ok(limit)) if (1..=LIMIT.1).contains(&limit) => Some(limit),
-        Some(_) => fields.fault("limit", Fault::Range(1, LIMIT.1)),
-    };
-    let limit = fields.faults.none_or(limit).map_err(Error::InvalidQuery)?;
+    let limit = limit(&mut fields, LIMIT.0, LIMIT.1);
+    fields.faults.none_or(Some(())).map_err(RequestError::Query)?;
     if org.is_some_and(|org| !caller.sees(org)) {
         return Err(Error::NotFound);
     }
@@ -134,7 +125,7 @@ async fn list(
 async fn show(
     State(Replays { deps, .. }): State<Replays>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
     Ok(Json(load(&Jobs::new(&deps.broker), &caller, &id).await?.state.into()))
 }
@@ -144,7 +135,7 @@ async fn show(
 async fn cancel(
     State(Replays { deps, .. }): State<Replays>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
     end(&deps, &caller, &id).await
 }
@@ -154,7 +145,7 @@ async fn cancel(
 async fn remove(
     State(Replays { deps, .. }): State<Replays>,
     Extension(caller): Extension<Caller>,
-    Id(id): Id,
+    Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
     end(&deps, &caller, &id).await
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use schemas::fields::{Fault, Faults};
 use sqlx::{AssertSqlSafe, Row as _};
+use web::RequestError;
 
 use crate::{Inner, error::Error, extent::Extent, source::Source};
 
@@ -44,7 +45,7 @@ pub(super) async fn cut(
 }
 
 fn refused(says: String) -> Error {
-    Error::Query(Faults::one("at", Fault::Says(says.into())))
+    RequestError::Query(Faults::one("at", Fault::Says(says.into()))).into()
 }
 
 /// The last row up to a place that was stored between two times: its place, and its time.

@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json,
-    extract::{State, rejection::BytesRejection},
+    extract::{RawQuery, State, rejection::BytesRejection},
     http::StatusCode,
 };
 use bytes::Bytes;
@@ -13,13 +13,10 @@ use schemas::{
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use web::{Ids, PageParams, RequestError, json, parameters};
 
 use super::{Form, NewKey, Shown};
-use crate::{
-    error::Error,
-    http::{Ids, json},
-    records::Records,
-};
+use crate::{error::Error, http::page, records::Records};
 
 /// The routes of keys.
 pub(crate) fn routes(records: Records) -> OpenApiRouter {
@@ -27,9 +24,13 @@ pub(crate) fn routes(records: Records) -> OpenApiRouter {
 }
 
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 #[schema(as = Keys)]
 struct Listed {
     keys: Vec<Shown>,
+    /// The cursor of the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -54,11 +55,17 @@ async fn make(
     Ok((StatusCode::CREATED, Json(Shown { key: Some(secret.expose().to_owned()), ..key.into() })))
 }
 
-/// The keys that are not revoked.
-#[utoipa::path(get, path = "/keys", tag = "keys", responses((status = 200, description = "The keys", body = Listed), Refusal))]
-async fn list(State(records): State<Records>, Extension(caller): Extension<Caller>) -> Result<Json<Listed>, Error> {
+/// The keys that are not revoked, a page at a time.
+#[utoipa::path(get, path = "/keys", tag = "keys", params(PageParams), responses((status = 200, description = "The keys", body = Listed), Refusal))]
+async fn list(
+    State(records): State<Records>,
+    Extension(caller): Extension<Caller>,
+    query: RawQuery,
+) -> Result<Json<Listed>, Error> {
     admin(&caller)?;
-    Ok(Json(Listed { keys: records.keys(&caller).await?.into_iter().map(Into::into).collect() }))
+    let (_, paging) = page(&parameters(query)?, &[]).map_err(RequestError::Query)?;
+    let (keys, next_cursor) = records.keys(&caller, &paging).await?;
+    Ok(Json(Listed { keys: keys.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
 /// Revokes a key.
@@ -66,7 +73,7 @@ async fn list(State(records): State<Records>, Extension(caller): Extension<Calle
 async fn revoke(
     State(records): State<Records>,
     Extension(caller): Extension<Caller>,
-    Ids(id): Ids<String>,
+    Ids(id): Ids,
 ) -> Result<Json<Revoked>, Error> {
     admin(&caller)?;
     records.revoke_key(&caller, &id).await?;

@@ -4,6 +4,7 @@ use data_encoding::HEXLOWER;
 use schemas::caller::Scope;
 use sqlx::{AnyConnection, AnyPool, any::AnyRow};
 use store::{Columns, Error};
+use web::Paging;
 
 use super::{ActiveKey, Hash, Key};
 
@@ -35,12 +36,18 @@ pub(super) async fn touch(db: &mut AnyConnection, id: &str, now: i64) -> Result<
     Ok(())
 }
 
-/// The keys that are not revoked, the oldest first: all, or those of an organisation.
-pub(super) async fn list(db: &AnyPool, org: Option<&str>) -> Result<Vec<Key>, Error> {
+/// The next keys that are not revoked, the oldest first: all, or those of an organisation.
+pub(super) async fn list(db: &AnyPool, org: Option<&str>, paging: &Paging) -> Result<Vec<Key>, Error> {
     let query = sqlx::query(
-        "select * from api_keys where revoked_at is null and ($1 = '' or org_id = $1) order by created_at, id",
-    );
-    query.bind(org.unwrap_or_default()).fetch_all(db).await?.iter().map(read).collect()
+        "select * from api_keys
+         where revoked_at is null and ($1 = '' or org_id = $1) and (created_at > $2 or (created_at = $2 and id > $3))
+         order by created_at, id limit $4",
+    )
+    .bind(org.unwrap_or_default())
+    .bind(paging.after.created_at)
+    .bind(&paging.after.id)
+    .bind(paging.rows());
+    query.fetch_all(db).await?.iter().map(read).collect()
 }
 
 /// What is needed to check keys.

@@ -4,6 +4,7 @@ use schemas::route::Status;
 use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
 use store::{Columns, Db};
+use web::Paging;
 
 use super::{Page, page};
 use crate::{
@@ -67,12 +68,17 @@ pub(crate) async fn find(
     row.as_ref().map(|row| read(row, "")).transpose()
 }
 
-/// All connections, or those of one organisation, the oldest first.
-pub(crate) async fn list(db: &AnyPool, org: Option<&str>) -> Result<Vec<Connection>, Error> {
-    let query = match org {
-        Some(org) => sqlx::query("select * from connections where org_id = $1 order by created_at, id").bind(org),
-        None => sqlx::query("select * from connections order by created_at, id"),
-    };
+/// The next connections, of all or of one organisation, the oldest first.
+pub(crate) async fn list(db: &AnyPool, org: Option<&str>, paging: &Paging) -> Result<Vec<Connection>, Error> {
+    let query = sqlx::query(
+        "select * from connections
+         where ($1 = '' or org_id = $1) and (created_at > $2 or (created_at = $2 and id > $3))
+         order by created_at, id limit $4",
+    )
+    .bind(org.unwrap_or_default())
+    .bind(paging.after.created_at)
+    .bind(&paging.after.id)
+    .bind(paging.rows());
     query.fetch_all(db).await?.iter().map(|row| read(row, "")).collect()
 }
 

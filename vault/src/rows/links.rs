@@ -4,6 +4,7 @@ use schemas::{Level, filter::Sync};
 use sqlx::{Any, AnyConnection, AnyPool, Executor, any::AnyRow};
 
 use store::{Columns, Db};
+use web::Paging;
 
 use super::{Page, connections, page};
 use crate::{
@@ -114,11 +115,18 @@ pub(crate) async fn exists(db: impl Executor<'_, Database = Any>, connection: &s
     Ok(query.bind(id).bind(connection).fetch_optional(db).await?.is_some())
 }
 
-/// A connection's active links, the oldest first.
-pub(crate) async fn list(db: &AnyPool, connection: &str) -> Result<Vec<Link>, Error> {
-    let query =
-        sqlx::query("select * from links where connection_id = $1 and status = 'active' order by created_at, id");
-    query.bind(connection).fetch_all(db).await?.iter().map(read).collect()
+/// A connection's next active links, the oldest first.
+pub(crate) async fn list(db: &AnyPool, connection: &str, paging: &Paging) -> Result<Vec<Link>, Error> {
+    let query = sqlx::query(
+        "select * from links
+         where connection_id = $1 and status = 'active' and (created_at > $2 or (created_at = $2 and id > $3))
+         order by created_at, id limit $4",
+    )
+    .bind(connection)
+    .bind(paging.after.created_at)
+    .bind(&paging.after.id)
+    .bind(paging.rows());
+    query.fetch_all(db).await?.iter().map(read).collect()
 }
 
 /// A link and its connection.
@@ -167,5 +175,6 @@ fn read(row: &AnyRow) -> Result<Link, Error> {
         sync: Sync { events, auto_sync },
         status: columns.known("status", LinkStatus::parse)?,
         version: columns.number("version")?,
+        created_at: columns.number("created_at")?,
     })
 }

@@ -139,7 +139,7 @@ async fn what_cannot_be_an_id_names_nothing() {
         for path in ["/connections/con_none", "/connections/%00", "/connections/%FF", "/connections/a%2Fb"] {
             house.get(path).await.refused(404, "not_found");
         }
-        house.get("/connections?orgId=%00").await.refused(400, "invalid_body");
+        house.get("/connections?orgId=%00").await.refused(400, "invalid_query");
         house.get("/connections?orgId=a&orgId=b").await.refused(400, "invalid_query");
     })
     .await;
@@ -158,6 +158,34 @@ async fn of_many_who_adopt_one_account_at_once_one_makes_it() {
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1, "{answers:?}");
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 11, "{answers:?}");
         assert_eq!(house.outbox().await.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lists_come_a_page_at_a_time() {
+    on_each(async |house: House| {
+        let connection = house.adopt("org_0").await;
+        for number in 1..5 {
+            house.adopt(&format!("org_{number}")).await;
+            house.link(&connection, json!({"providerResourceId": number.to_string()})).await;
+        }
+        house.link(&connection, json!({"providerResourceId": "5"})).await;
+        let links = format!("/connections/{connection}/resources");
+        for (path, list) in [("/connections", "connections"), (links.as_str(), "resources")] {
+            let whole = house.get(path).await.body;
+            assert!(whole.get("nextCursor").is_none(), "{whole}");
+            let (mut pages, mut next) = (Vec::new(), String::new());
+            loop {
+                let page = house.get(&format!("{path}?limit=2{next}")).await.body;
+                pages.push(page[list].as_array().expect("a list").clone());
+                let Some(cursor) = page["nextCursor"].as_str() else { break };
+                next = format!("&cursor={cursor}");
+            }
+            assert_eq!(pages.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
+            assert_eq!(&json!(pages.concat()), &whole[list]);
+            house.get(&format!("{path}?limit=0&cursor=!&page=2")).await.refused(400, "invalid_query");
+        }
     })
     .await;
 }

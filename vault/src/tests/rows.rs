@@ -1,4 +1,5 @@
 use schemas::route::Status;
+use sqlx::{AnyPool, any::AnyPoolOptions};
 
 use super::*;
 use crate::{
@@ -19,6 +20,22 @@ async fn two_processes_may_migrate_one_new_file_at_once_and_again() {
     first.expect("the migrations");
     second.expect("the migrations");
     store::migrate(&one).await.expect("nothing to do");
+}
+
+#[tokio::test]
+async fn while_another_process_locks_the_file_a_change_is_refused_to_be_tried_again() {
+    sqlx::any::install_default_drivers();
+    let directory = tempfile::tempdir().expect("a directory");
+    let url = format!("sqlite://{}?mode=rwc", directory.path().join("gw.db").display());
+    let (own, other) = (pool(&url).await, pool(&url).await);
+    store::migrate(&own).await.expect("the migrations");
+    let house = House::new(Db::new(own));
+    let mut lock = other.acquire().await.expect("a connection");
+    sqlx::query("begin immediate").execute(&mut *lock).await.expect("the lock");
+    let body = json!({"provider": "github", "externalId": "42", "orgId": "org_a"});
+    house.post("/connections", &body).await.refused(503, "store_unavailable");
+    sqlx::query("rollback").execute(&mut *lock).await.expect("no lock");
+    assert_eq!(house.post("/connections", &body).await.status, 201);
 }
 
 #[tokio::test]
@@ -136,4 +153,8 @@ async fn an_impossible_row_is_named_and_not_guessed_at() {
         assert!(refused.is_err(), "the database takes no status that we do not know");
     })
     .await;
+}
+
+async fn pool(url: &str) -> AnyPool {
+    AnyPoolOptions::new().max_connections(2).connect(url).await.expect("a database")
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::endpoint::{fields::Rotation, page::Wanted, rows};
+use crate::endpoint::{fields::Rotation, rows, wanted::Wanted};
 
 #[tokio::test]
 async fn an_endpoint_is_made_with_defaults_and_shows_its_secret_once() {
@@ -180,7 +180,7 @@ async fn pages_follow_each_other_without_a_gap() {
                     assert!(seen.insert(shown["id"].as_str().expect("an id").to_owned()), "each is seen once");
                 }
                 let Some(next) = next else { break };
-                cursor = next.text();
+                cursor = next;
             }
             assert_eq!(seen.len(), count, "{status}");
         }
