@@ -29,6 +29,20 @@ async fn seen_by_the_broker(pushes: &mut Pushes, endpoint: &Made) -> (bool, i64,
     (info.paused, info.config.max_ack_pending, info.config.metadata.get("gw-breaker").cloned())
 }
 
+/// Waits until its consumer is paused for the so-manieth time, and hands out one at a time after that.
+async fn open_at(pushes: &mut Pushes, endpoint: &Made, times: u32) {
+    let mut shown = (false, 0, None);
+    for _ in 0..100 {
+        shown = seen_by_the_broker(pushes, endpoint).await;
+        let open = shown.2.as_ref().is_some_and(|text| text.starts_with(&format!("open {times} until ")));
+        if shown.0 && shown.1 == 1 && open {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it is not paused for the {times}. time: {shown:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_ten_failures_the_backlog_waits_in_the_log_and_exactly_one_push_probes() {
     let mut pushes = Pushes::start().await;
@@ -39,25 +53,15 @@ async fn after_ten_failures_the_backlog_waits_in_the_log_and_exactly_one_push_pr
         (pushes.world.metric("gw_endpoint_breaker_open").await > 0.5).then_some(())
     })
     .await;
-    let mut shown = (false, 0, None);
-    for _ in 0..100 {
-        shown = seen_by_the_broker(&mut pushes, &endpoint).await;
-        if shown.0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(shown.0 && shown.1 == 1, "paused, and one at a time after that: {shown:?}");
-    assert!(shown.2.is_some_and(|text| text.starts_with("open 1 until ")));
+    open_at(&mut pushes, &endpoint, 1).await;
     let before = pushes.receiver.seen("/hook").len();
     assert!((10..=13).contains(&before), "what was under way ends: {before}");
     // The first pause is 5 s, the second 10 s, each within a fifth.
     pushes.receiver.got("/hook", before + 1).await;
+    open_at(&mut pushes, &endpoint, 2).await;
     let receiver = &pushes.receiver;
     let more = || async { (receiver.seen("/hook").len() > before + 1).then_some(()) };
     never("a second probe", Duration::from_secs(6), more).await;
-    let (paused, pending, text) = seen_by_the_broker(&mut pushes, &endpoint).await;
-    assert!(paused && pending == 1 && text.is_some_and(|text| text.starts_with("open 2 until ")));
     well.store(true, Ordering::SeqCst);
     // A failed event has its timer; all others are delivered from the log.
     let failed = before + 1;
