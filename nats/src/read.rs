@@ -24,7 +24,6 @@ pub use batch::{batch, first_since};
 const COUNTED: Duration = Duration::from_secs(5);
 /// After so long without a message it is looked whether one waits.
 const SILENCE: Duration = Duration::from_millis(250);
-const ARRIVED: Duration = Duration::from_millis(50);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +47,9 @@ pub struct Reader {
     consumer: String,
     messages: pull::Ordered,
     waiting: u64,
-    /// The last message given.
+    /// The last message given, and how many were.
     last: u64,
+    given: u64,
 }
 
 impl std::fmt::Debug for Reader {
@@ -82,7 +82,15 @@ impl Reader {
         let consumer = handle.create_consumer(config).await.map_err(|error| Error::reading(stream, error))?;
         let (name, waiting) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
         let messages = consumer.messages().await.map_err(|error| Error::reading(stream, error))?;
-        Ok(Self { broker: broker.clone(), stream: stream.to_owned(), consumer: name, messages, waiting, last: 0 })
+        Ok(Self {
+            broker: broker.clone(),
+            stream: stream.to_owned(),
+            consumer: name,
+            messages,
+            waiting,
+            last: 0,
+            given: 0,
+        })
     }
 
     /// How many messages waited when the reader was opened.
@@ -101,6 +109,7 @@ impl Reader {
                         Message::consumed(message.message).filter(|message| message.sequence > self.last)
                     {
                         self.last = message.sequence;
+                        self.given += 1;
                         return Ok(message);
                     }
                 }
@@ -126,16 +135,20 @@ impl Reader {
             if let Some(message) = self.next_within(SILENCE).await? {
                 return Ok(Some(message));
             }
-            // Not known where the consumer was made anew.
-            let left = topology::consumer_info(&self.broker, &self.stream, &self.consumer).await.ok();
-            if left.is_some_and(|left| left.num_pending == 0) {
-                // What was sent before the broker said so is here already.
-                return self.next_within(ARRIVED).await;
+            if self.ended().await {
+                return Ok(None);
             }
             if Instant::now() >= deadline {
                 return Err(Error::reading(&self.stream, "a message waits and does not come"));
             }
         }
+    }
+
+    /// Whether nothing waits, and all that was sent has come. Not known where the consumer was made anew: what the first
+    /// one sent may have been lost.
+    async fn ended(&mut self) -> bool {
+        let info = topology::consumer_info(&self.broker, &self.stream, &self.consumer).await;
+        info.is_ok_and(|info| info.num_pending == 0 && info.delivered.consumer_sequence <= self.given)
     }
 }
 

@@ -140,7 +140,7 @@ async fn parked(moment: &Moment<'_>, name: &str, rows: i64) -> Result<i64, Error
     let mut missed = called_parked(moment, name).await?;
     let mut reader = Reader::open(broker, GW_PARKED, &filter, Start::First, true).await?;
     for _ in 0..reader.waiting() {
-        let Some(message) = reader.next_within(NEXT).await? else { break };
+        let Some(message) = reader.next_waiting(NEXT).await? else { break };
         if let Some(delivery) = message.header(header::DELIVERY) {
             missed.remove(&batch::text(delivery));
         }
