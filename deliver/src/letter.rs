@@ -97,6 +97,7 @@ fn step(event: &Message, sequence: u64, endpoint: &str, outcome: PushOutcome, at
         next_at: None,
         reason: None,
         replay: None,
+        letter: None,
     })
 }
 

@@ -1,8 +1,9 @@
 //! Pushing events to endpoints.
 //!
 //! `roster` runs a `reader` an endpoint: its durable consumer of `GW_EVENT`, one task an event in hand. `turn` says when
-//! a push may be made, `settle` makes it and does what follows, which `decide` says and `record` writes. `before` knows what was settled by a process that ended. `due` takes up what waited in
-//! `GW_RETRY`; `closing` ends it where an endpoint is disabled or deleted. `reach` says where requests may go.
+//! a push may be made, `settle` makes it and does what follows, which `decide` says and `record` writes. `due` takes up
+//! what waited in `GW_RETRY`; `closing` ends it where an endpoint is disabled or deleted. `before` knows what was settled
+//! by a process that ended. `reach` says where requests may go.
 
 use std::{
     collections::HashMap,

@@ -50,6 +50,9 @@ pub struct Attempt {
     /// The replay that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+    /// The dead letter whose push it is, sent back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub letter: Option<u64>,
 }
 
 /// How a step of a push ended.

@@ -90,6 +90,7 @@ pub(crate) async fn attempt_of(world: &mut World, org: &str, endpoint: &str) -> 
         next_at: None,
         reason: None,
         replay: None,
+        letter: None,
     }
 }
 

@@ -94,6 +94,7 @@ impl About {
             next_at: None,
             reason: None,
             replay: self.replay.clone(),
+            letter: self.letter,
         }
     }
 }

@@ -23,7 +23,9 @@ impl Engine {
     /// started again may call this the first time.
     pub(super) async fn tried(&self, about: &About) -> Tries {
         match self.last_step(about).await {
-            Some((last, _)) if last.outcome == PushOutcome::Held => Tries { attempt: last.attempt, ..Tries::NONE },
+            Some((last, _)) if last.outcome == PushOutcome::Held && is_of(&last, about) => {
+                Tries { attempt: last.attempt, ..Tries::NONE }
+            }
             _ => Tries::NONE,
         }
     }
@@ -33,30 +35,38 @@ impl Engine {
         if event.delivered < 2 {
             return false;
         }
-        let last = self.last_step(about).await;
-        last.is_some_and(|(last, _)| {
-            last.replay.is_none() && (last.outcome.ends() || last.outcome == PushOutcome::Scheduled)
-        })
+        let Some((last, _)) = self.last_step(about).await.filter(|(last, _)| is_of(last, about)) else { return false };
+        match last.outcome {
+            PushOutcome::Scheduled => self.timer(&about.endpoint, &about.event, 0).await.is_some(),
+            outcome => outcome.ends(),
+        }
     }
 
-    /// Whether a due push that is handed out again was settled before: it has ended, or was set again.
+    /// Whether a due push that is handed out again was settled before: its request was recorded, or it was set again.
     pub(super) async fn settled_timer(&self, retry: &Retry, due: &Message) -> bool {
         if due.delivered < 2 {
             return false;
         }
-        let (endpoint, event) = (&retry.endpoint_id, &retry.event_id);
+        let later = self.timer(&retry.endpoint_id, &retry.event_id, due.sequence).await;
+        if later.is_some_and(|later| goes_on(&later, retry)) {
+            return true;
+        }
+        let about = About::of_timer(retry);
+        self.last_step(&about).await.is_some_and(|(last, stored_at)| {
+            let recorded = last.attempt >= retry.attempt && stored_at >= due.stored_at;
+            recorded && is_of(&last, &about) && last.outcome.ends()
+        })
+    }
+
+    /// The timer of a push, one that waits or one that is due, behind this place in `GW_RETRY`.
+    async fn timer(&self, endpoint: &str, event: &str, behind: u64) -> Option<Retry> {
         for subject in [subject::retry_wait(endpoint, event), subject::retry_due(endpoint, event)] {
-            let later = self.last(topology::GW_RETRY, &subject).await.filter(|later| later.sequence > due.sequence);
-            let later = later.and_then(|later| serde_json::from_slice::<Retry>(&later.payload).ok());
-            if later.is_some_and(|later| goes_on(&later, retry)) {
-                return true;
+            let found = self.last(topology::GW_RETRY, &subject).await.filter(|found| found.sequence > behind);
+            if let Some(retry) = found.and_then(|found| serde_json::from_slice(&found.payload).ok()) {
+                return Some(retry);
             }
         }
-        let last = self.last_step(&About::of_timer(retry)).await;
-        last.is_some_and(|(last, stored_at)| {
-            let same = last.replay == retry.replay && last.attempt >= retry.attempt && stored_at >= due.stored_at;
-            same && last.outcome.ends()
-        })
+        None
     }
 
     async fn last(&self, stream: &'static str, subject: &str) -> Option<Message> {
@@ -68,6 +78,12 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a step is of this run of a push. An id may come again when its first event has expired: its steps outlive it.
+fn is_of(step: &Attempt, about: &About) -> bool {
+    let run = (about.sequence, &about.replay, about.letter);
+    (step.sequence, &step.replay, step.letter) == run
 }
 
 /// Whether a timer is of the same run of a push, and no earlier.

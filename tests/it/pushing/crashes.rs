@@ -117,30 +117,34 @@ async fn what_a_killed_gateway_had_settled_is_not_requested_again() {
     let mut pushes = Pushes::start().await;
     pushes.receiver.on("/hook", |number, _| if number == 0 { Reply::Status(500) } else { Reply::Hang });
     let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1, 1, 1, 1] })).await;
-    // One failed and hangs in its second request, the other hangs in its first.
+    // One failed and hangs in its second request, the others hang in their first.
     let failed = pushes.event(0).await;
     pushes.receiver.got("/hook", 2).await;
     let told = pushes.event(1).await;
     pushes.receiver.got("/hook", 3).await;
+    let namesake = pushes.event(2).await;
+    pushes.receiver.got("/hook", 4).await;
     let first = pushes.attempts(&endpoint, 1).await.remove(0);
     assert_eq!((first.outcome, &first.event_id), (PushOutcome::Scheduled, &failed));
-    // As if both had been answered, and the process had ended between its last write and the acknowledgement.
-    let delivered =
-        Attempt { event_id: told, sequence: 2, outcome: PushOutcome::Delivered, next_at: None, ..first.clone() };
+    // As if two had been answered, and the process had ended between its last write and the acknowledgement.
+    let ended = Attempt { outcome: PushOutcome::Delivered, next_at: None, ..first.clone() };
+    let delivered = Attempt { event_id: told, sequence: first.sequence + 1, ..ended.clone() };
+    // What is known of the third is of an event that had its id, elsewhere in the stream.
+    let earlier = Attempt { event_id: namesake.clone(), ..ended };
     let again = Attempt { attempt: 2, ..first };
     let timer = third_timer(&again);
-    pushes.publish(vec![recorded(&endpoint, &delivered)]).await;
+    pushes.publish(vec![recorded(&endpoint, &delivered), recorded(&endpoint, &earlier)]).await;
     pushes.publish(vec![timer]).await;
     pushes.publish(vec![recorded(&endpoint, &again)]).await;
     pushes.world.kill_gateway();
     pushes.receiver.always("/hook", Reply::Status(200));
     pushes.world.start_gateway();
     pushes.world.ready().await;
-    pushes.receiver.got("/hook", 4).await;
+    pushes.receiver.got("/hook", 6).await;
     pushes.settled(&endpoint).await;
-    let seen: Vec<String> = pushes.receiver.seen("/hook").iter().map(tests::Seen::id).collect();
-    assert_eq!((seen.len(), seen.last()), (4, Some(&failed)), "only the timer's request was made: {seen:?}");
-    pushes.adds_up(&endpoint, 2).await;
+    let seen: Vec<String> = pushes.receiver.seen("/hook")[4..].iter().map(tests::Seen::id).collect();
+    assert_eq!(seen, [failed, namesake], "the timer's request, and the one of the third");
+    pushes.adds_up(&endpoint, 3).await;
 }
 
 fn recorded(endpoint: &Made, attempt: &Attempt) -> Outgoing {
@@ -169,7 +173,7 @@ fn third_timer(second: &Attempt) -> Outgoing {
         subject: subject::retry_wait(&retry.endpoint_id, &retry.event_id),
         id: "third".to_owned(),
         payload: serde_json::to_vec(&retry).expect("JSON").into(),
-        timer: Some(Timer { at: second.at + 5_000, target: subject::retry_due(&retry.endpoint_id, &retry.event_id) }),
+        timer: Some(Timer { at: second.at + 15_000, target: subject::retry_due(&retry.endpoint_id, &retry.event_id) }),
         ..Outgoing::default()
     }
 }
