@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Url};
 use schemas::{problem::Problem, secret::Secret};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     config::{ApiArgs, DevEnv},
@@ -59,10 +59,11 @@ impl ApiClient {
             let page = [("limit", Some(PAGE)), ("cursor", cursor.as_deref())];
             let page = page.into_iter().filter_map(|(name, value)| Some((name, value?)));
             let query: Vec<(&str, &str)> = query.iter().copied().chain(page).collect();
-            let mut answer: Value = self.get(path, &query).await?;
-            let rows: Vec<T> = self.read(200, serde_json::from_value(answer[list].take()))?;
+            let mut answer: Map<String, Value> = self.get(path, &query).await?;
+            let mut member = |name: &str| answer.remove(name).unwrap_or_default();
+            let rows: Vec<T> = self.read(200, serde_json::from_value(member(list)))?;
             all.extend(rows);
-            cursor = self.read(200, serde_json::from_value(answer["nextCursor"].take()))?;
+            cursor = self.read(200, serde_json::from_value(member("nextCursor")))?;
             if cursor.is_none() {
                 return Ok(all);
             }

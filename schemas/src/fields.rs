@@ -99,6 +99,8 @@ impl fmt::Display for Faults {
 #[derive(Debug)]
 pub struct Fields<'a> {
     members: &'a Map<String, Value>,
+    /// What has them, and what one is called there.
+    whole: (&'static str, &'static str),
     /// What was found wrong so far.
     pub faults: Faults,
 }
@@ -106,10 +108,18 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The members of a body.
     pub fn of(body: &'a Value) -> Result<Self, Faults> {
-        let faults = Faults::default();
-        match body {
-            Value::Object(members) => Ok(Self { members, faults }),
-            _ => Err(Faults::one("body", Fault::MustBe("an object"))),
+        Self::in_whole(body, ("body", "member"))
+    }
+
+    /// The parameters of a query, as members of an object.
+    pub fn of_query(parameters: &'a Value) -> Result<Self, Faults> {
+        Self::in_whole(parameters, ("query", "parameter"))
+    }
+
+    fn in_whole(value: &'a Value, whole: (&'static str, &'static str)) -> Result<Self, Faults> {
+        match value {
+            Value::Object(members) => Ok(Self { members, whole, faults: Faults::default() }),
+            _ => Err(Faults::one(whole.0, Fault::MustBe("an object"))),
         }
     }
 
@@ -155,9 +165,10 @@ impl<'a> Fields<'a> {
 
     /// Every member that is none of those known.
     pub fn only(&mut self, known: &[&str]) {
+        let (whole, part) = self.whole;
         for name in self.members.keys().filter(|name| !known.contains(&name.as_str())) {
             let shown: String = name.chars().filter(|letter| !letter.is_control()).take(60).collect();
-            self.faults.add("body", Fault::Says(format!("has no member {shown}").into()));
+            self.faults.add(whole, Fault::Says(format!("has no {part} {shown}").into()));
         }
     }
 

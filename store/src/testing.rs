@@ -1,6 +1,6 @@
 //! Databases for tests: feature `testing`, never part of the product.
 
-use std::{future::Future, sync::Once};
+use std::future::Future;
 
 use sqlx::{AnyPool, any::AnyPoolOptions};
 
@@ -10,8 +10,7 @@ use crate::{Db, migrate};
 /// its own.
 #[expect(clippy::disallowed_methods, reason = "a test's database is no setting of the gateway")]
 pub async fn on_each<F: Future<Output = ()>>(test: impl Fn(Db) -> F) {
-    static DRIVERS: Once = Once::new();
-    DRIVERS.call_once(sqlx::any::install_default_drivers);
+    sqlx::any::install_default_drivers();
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("gw.db");
     let pool = connect(&format!("sqlite://{}?mode=rwc", file.display())).await;

@@ -169,7 +169,7 @@ async fn rebuild(State(vault): State<Vault>, Extension(caller): Extension<Caller
 
 /// The parameters of a list: which page, and of which organisation where that is among those `known` beside.
 pub(crate) fn page<'a>(parameters: &'a Value, known: &[&str]) -> Result<(Option<&'a str>, Paging), Faults> {
-    let mut fields = Fields::of(parameters)?;
+    let mut fields = Fields::of_query(parameters)?;
     fields.only(&[known, &Paging::PARAMETERS].concat());
     let org = fields.optional("orgId");
     let paging = Paging::read(&mut fields);

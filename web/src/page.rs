@@ -2,14 +2,13 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use schemas::fields::{Fault, Fields};
-use serde::Deserialize;
 use utoipa::IntoParams;
 
 const LIMIT: i64 = 50;
 const LIMIT_MAX: i64 = 200;
 
 /// The parameters of a page, for the API's description.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct PageParams {
     /// Rows of a page, 50 unless said otherwise.
@@ -86,7 +85,7 @@ mod tests {
     use super::*;
 
     fn read(parameters: &Value) -> Result<Paging, String> {
-        let mut fields = Fields::of(parameters).expect("an object");
+        let mut fields = Fields::of_query(parameters).expect("an object");
         let paging = Paging::read(&mut fields);
         fields.faults.none_or(Some(paging)).map_err(|faults| faults.to_string())
     }

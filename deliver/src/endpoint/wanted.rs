@@ -18,7 +18,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// Reads the parameters of a query.
     pub(crate) fn read(parameters: &Value) -> Result<Self, Faults> {
-        let mut fields = Fields::of(parameters)?;
+        let mut fields = Fields::of_query(parameters)?;
         fields.only(&[&["orgId", "status"], &Paging::PARAMETERS[..]].concat());
         let org = fields.optional("orgId").map(str::to_owned);
         let status = fields.optional("status").and_then(|text| {

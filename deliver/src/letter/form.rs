@@ -36,7 +36,7 @@ pub(super) struct Chosen {
     /// Stored before this time.
     #[schema(value_type = Option<Moment>)]
     until: Option<String>,
-    /// The `next` of the answer before.
+    /// The `nextCursor` of the answer before.
     #[schema(pattern = "^[0-9]{1,19}$")]
     cursor: Option<String>,
 }

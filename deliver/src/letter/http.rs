@@ -103,7 +103,7 @@ async fn list(
     query: RawQuery,
 ) -> Result<Json<Listed>, Error> {
     let query = parameters(query)?;
-    let mut fields = Fields::of(&query).map_err(RequestError::Query)?;
+    let mut fields = Fields::of_query(&query).map_err(RequestError::Query)?;
     fields.only(&[&WHICH[..], &["limit", "cursor"]].concat());
     let which = Which::read(&mut fields, deps.clock.now());
     let limit = limit(&mut fields, LIMIT.0, LIMIT.1).try_into().unwrap_or_default();

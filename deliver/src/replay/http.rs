@@ -96,7 +96,7 @@ async fn list(
     query: RawQuery,
 ) -> Result<Json<Listed>, Error> {
     let query = parameters(query)?;
-    let mut fields = Fields::of(&query).map_err(RequestError::Query)?;
+    let mut fields = Fields::of_query(&query).map_err(RequestError::Query)?;
     fields.only(&["orgId", "status", "limit"]);
     let org = fields.optional("orgId");
     let status = fields.optional("status").and_then(|text| {

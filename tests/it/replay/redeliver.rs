@@ -203,7 +203,6 @@ async fn a_gateway_that_is_killed_while_it_pushes_events_again_leaves_none_out()
     assert!(ground.receiver.seen("/hook").len() < 400, "it was killed in the middle");
     ground.world.start_gateway();
     ground.world.ready().await;
-    // The broker waits a minute for what was in hand.
     let again =
         |receiver: &tests::Receiver| receiver.seen("/hook")[200..].iter().map(tests::Seen::id).collect::<Vec<_>>();
     // The broker waits a minute for what was in hand.
