@@ -1,5 +1,5 @@
 //! What is known of a push that is handed out again. A process that ended between its last write and the
-//! acknowledgement has settled it: then it is only acknowledged, and no request is repeated.
+//! acknowledgement has settled it: then what it left lying is removed, and no request is repeated.
 
 use nats::{Message, topology};
 use schemas::{
@@ -38,7 +38,11 @@ impl Engine {
         let Some((last, _)) = self.last_step(about).await.filter(|(last, _)| is_of(last, about)) else { return false };
         match last.outcome {
             PushOutcome::Scheduled => self.timer(&about.endpoint, &about.event, 0).await.is_some(),
-            outcome => outcome.ends(),
+            outcome if outcome.ends() => {
+                self.clear(about, &last).await;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -52,10 +56,25 @@ impl Engine {
             return true;
         }
         let about = About::of_timer(retry);
-        self.last_step(&about).await.is_some_and(|(last, stored_at)| {
-            let recorded = last.attempt >= retry.attempt && stored_at >= due.stored_at;
-            recorded && is_of(&last, &about) && last.outcome.ends()
-        })
+        let recorded = |last: &Attempt, stored_at| last.attempt >= retry.attempt && stored_at >= due.stored_at;
+        match self.last_step(&about).await {
+            Some((last, stored_at)) if recorded(&last, stored_at) && is_of(&last, &about) && last.outcome.ends() => {
+                self.clear(&about, &last).await;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Removes what follows the last step of a push that has ended: its dead letter, and its timer. Its process may have
+    /// ended before it did.
+    async fn clear(&self, about: &About, last: &Attempt) {
+        if let Some(letter) = about.letter {
+            self.discard(letter).await;
+        }
+        if last.attempt > 1 || !about.is_wanted() || last.outcome == PushOutcome::Delivered {
+            self.forget_timer(about).await;
+        }
     }
 
     /// The timer of a push, one that waits or one that is due, behind this place in `GW_RETRY`.

@@ -71,7 +71,7 @@ impl Engine {
     }
 
     /// Removes a dead letter that was sent back, once it has ended again: until then it holds the event.
-    async fn discard(&self, letter: u64) {
+    pub(super) async fn discard(&self, letter: u64) {
         if let Err(error) = nats::delete(&self.deps.broker, topology::GW_DLQ, letter).await {
             warn!(error = %Chain(&error), letter, "letter.not_removed");
         }

@@ -156,7 +156,7 @@ impl Engine {
         }
     }
 
-    async fn forget_timer(&self, about: &About) {
+    pub(super) async fn forget_timer(&self, about: &About) {
         let subject = subject::retry_wait(&about.endpoint, &about.event);
         if let Err(error) = durable::purge(&self.deps.broker, topology::GW_RETRY, &subject, None).await {
             warn!(error = %Chain(&error), endpoint = about.endpoint, "push.timer_left");

@@ -147,6 +147,31 @@ async fn what_a_killed_gateway_had_settled_is_not_requested_again() {
     pushes.adds_up(&endpoint, 3).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_whose_push_came_through_before_a_kill_is_removed_after_it() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |number, _| if number < 2 { Reply::Status(500) } else { Reply::Hang });
+    let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [1] })).await;
+    pushes.event(0).await;
+    let letter = pushes.letters(1).await.remove(0).sequence;
+    let dead = pushes.attempts(&endpoint, 2).await.remove(1);
+    let (code, said, _) = pushes.world.gw(&["dlq", "redrive", &letter.to_string()]).await;
+    assert_eq!((code, said.trim()), (0, "sent back 1"));
+    pushes.receiver.got("/hook", 3).await;
+    // As if it had been answered, and the process had ended with the record of it.
+    let outcome = PushOutcome::Delivered;
+    let delivered = Attempt { attempt: 1, outcome, reason: None, letter: Some(letter), ..dead };
+    pushes.publish(vec![recorded(&endpoint, &delivered)]).await;
+    pushes.world.kill_gateway();
+    pushes.receiver.always("/hook", Reply::Status(200));
+    pushes.world.start_gateway();
+    pushes.world.ready().await;
+    pushes.settled(&endpoint).await;
+    assert_eq!(pushes.receiver.seen("/hook").len(), 3, "no request was made again");
+    pushes.world.counted(topology::GW_DLQ, subject::DEAD, 0, Duration::from_secs(20)).await;
+    pushes.adds_up(&endpoint, 1).await;
+}
+
 fn recorded(endpoint: &Made, attempt: &Attempt) -> Outgoing {
     let outcome = attempt.outcome.as_str();
     Outgoing {
