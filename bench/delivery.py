@@ -210,13 +210,17 @@ def ledger(bench):
 
 
 def replay(bench):
-    """Stored events again, to a subject of the replay's own."""
+    """Stored events again, to a subject of the replay's own; beside it, a copy of each made by bare clients."""
     results = {}
     for sync in ("always", "default"):
         count = bench.sizes["replayed"]
         progress(f"replay, {sync}: {count} events to a subject")
         server = Nats(bench, sync)
         bench.measure("events", "--nats", server.url, "--count", count)
+        bare = None
+        if sync == "default":
+            bare = bench.measure("copy", "--nats", server.url, "--count", count)["per_second"]
+            bench.measure("purge", "--nats", server.url, "--stream", "GW_REPLAY")
         gateway = gateway_of(bench, server, ["deliver"])
         made = ask(gateway, "POST", "/replays", {"mode": "redeliver", "to": "subject", "ratePerSecond": "max"})
         begun = time.monotonic()
@@ -228,7 +232,7 @@ def replay(bench):
         seconds = time.monotonic() - begun
         if made["status"] != "done":
             raise Failed(f"the replay is {made['status']}")
-        results[sync] = {"events": count, "seconds": seconds, "per_second": round(count / seconds), "gw": memory(gateway.process), "said": made}
+        results[sync] = {"events": count, "seconds": seconds, "per_second": round(count / seconds), "bare_per_second": bare, "gw": memory(gateway.process), "said": made}
         gateway.stop()
         server.drop()
     bench.target("replayed to a subject, events a second", max(found["per_second"] for found in results.values()), 20_000)

@@ -16,8 +16,8 @@ def show(bench, connections):
     if "edge" in results:
         show_edge(results["edge"], connections)
     if "e2e" in results:
-        rows = [[sync, *latency(found["latency"]), found["latency"]["max_ms"], *latency(found["answer_latency"]), cores(found)] for sync, found in results["e2e"].items()]
-        table("End to end at 1,000/s (ms): event received, then answer", ["sync, of", "p50", "p99", "p99.9", "max", "p50", "p99", "p99.9", "cores"], rows)
+        rows = [[name, *latency(found["latency"]), found["latency"]["max_ms"], *latency(found["answer_latency"]), cores(found)] for name, found in results["e2e"].items()]
+        table("End to end at 1,000/s (ms): event received, then answer; bare clients store the same two messages", ["sync, of", "p50", "p99", "p99.9", "max", "p50", "p99", "p99.9", "cores"], rows)
     if "router" in results:
         rows = [
             [name, found["deliveries"], round(found["seconds"], 1), found["deliveries_per_second"], found["events_per_second"], found["gw"]["most_mb"], cores(found), found["mode"]["mode"]]
@@ -59,6 +59,7 @@ def show_delivery(found):
     table("Many endpoints", ["", "pushes", "refused", "a second", "gw MB idle", "gw MB at most", "nats MB", "cores"], rows)
     rows = [[f"replay to a subject, {sync}", by["events"], round(by["seconds"], 1), by["per_second"], by["gw"]["most_mb"]] for sync, by in found.get("replay", {}).items()]
     rows += [[f"ledger on {name}", by["rows"], round(by["seconds"], 1), by["per_second"], by["gw"]["most_mb"]] for name, by in found.get("ledger", {}).items()]
+    rows += [[f"  copied by bare clients, {sync}", by["events"], "", by["bare_per_second"], ""] for sync, by in found.get("replay", {}).items() if by["bare_per_second"]]
     table("Replay and ledger", ["", "events, rows", "s", "a second", "gw MB at most"], rows)
 
 

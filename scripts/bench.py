@@ -158,24 +158,40 @@ def edge_ratios(bench, medians):
 
 
 def end_to_end(bench):
+    """Through the gateway, and right behind it by bare clients that store the same two messages: what the parts allow."""
     results = bench.results["e2e"] = {}
-    for sync, accounts in (("always", 64), ("default", 64), ("always", 1)):
-        progress(f"end to end, {sync}, {accounts} accounts")
-        server = Nats(bench, sync)
-        bench.measure("routes", "--nats", server.url, "--count", accounts)
-        gateway = Gateway(bench, server, ["ingest", "router"])
-        gateway.ready()
-        watch = ["--watch", f"gw={gateway.process.pid}", "--watch", f"nats={server.process.pid}"]
-        to = ["--nats", server.url, "--to", gateway.to, "--secret", SECRET, "--accounts", accounts]
-        result = bench.measure("e2e", *to, "--rate", 1000, "--seconds", bench.sizes["e2e"], *watch)
-        gateway.stop()
-        server.drop()
-        results[f"{sync}, {accounts} accounts"] = result
-        if result["received"] != result["posted"]:
-            late = f"{result['received']} of {result['posted']} events came before none came for 10 s"
-            bench.fail(Failed(f"end to end, {sync}, {accounts} accounts: {late}"))
+    for sync in ("default", "always"):
+        results[f"{sync}, 64 accounts"] = through_gateway(bench, sync, 64)
+        results[f"{sync}, bare clients"] = by_bare_clients(bench, sync)
+    results["always, 1 account"] = through_gateway(bench, "always", 1)
+    for name, found in results.items():
+        if found["received"] != found["posted"]:
+            bench.fail(Failed(f"end to end, {name}: {found['received']} of {found['posted']} events came before none came for 10 s"))
     for sync in ("default", "always"):
         bench.target(f"end to end at 1,000/s, {sync}, p99", results[f"{sync}, 64 accounts"]["latency"]["p99_ms"], 20, "ms", most=True)
+
+
+def through_gateway(bench, sync, accounts):
+    progress(f"end to end, {sync}, accounts: {accounts}")
+    server = Nats(bench, sync)
+    bench.measure("routes", "--nats", server.url, "--count", accounts)
+    gateway = Gateway(bench, server, ["ingest", "router"])
+    gateway.ready()
+    watch = ["--watch", f"gw={gateway.process.pid}", "--watch", f"nats={server.process.pid}"]
+    to = ["--nats", server.url, "--to", gateway.to, "--secret", SECRET, "--accounts", accounts]
+    result = bench.measure("e2e", *to, "--rate", 1000, "--seconds", bench.sizes["e2e"], *watch)
+    gateway.stop()
+    server.drop()
+    return result
+
+
+def by_bare_clients(bench, sync):
+    progress(f"end to end, {sync}, bare clients")
+    server = Nats(bench, sync)
+    watch = ["--watch", f"nats={server.process.pid}"]
+    result = bench.measure("relay", "--nats", server.url, "--rate", 1000, "--seconds", bench.sizes["e2e"], *watch)
+    server.drop()
+    return result
 
 
 def catch_up(bench):

@@ -100,16 +100,27 @@ impl Outlet {
 
 /// When each webhook is due.
 #[derive(Clone, Copy, Debug)]
-struct Schedule {
+pub(crate) struct Schedule {
     begin: Instant,
     every: Duration,
-    count: usize,
+    pub(crate) count: usize,
     /// Of these, how many come first and do not count.
-    warmup: usize,
+    pub(crate) warmup: usize,
 }
 
 impl Schedule {
-    fn due(&self, number: usize) -> Instant {
+    /// Begins now.
+    pub(crate) fn new(rate: u32, warmup: f64, seconds: f64) -> Self {
+        let rate = f64::from(rate);
+        Self {
+            begin: Instant::now(),
+            every: Duration::from_secs_f64(1.0 / rate),
+            count: ((warmup + seconds) * rate) as usize,
+            warmup: (warmup * rate) as usize,
+        }
+    }
+
+    pub(crate) fn due(&self, number: usize) -> Instant {
         self.begin + self.every * number as u32
     }
 }
@@ -124,13 +135,7 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
     let run = rand::random();
     let window = Window::after(args.warmup, args.seconds);
     let watched = tokio::spawn(window.watch(args.watch, "e2e"));
-    let rate = f64::from(args.rate);
-    let schedule = Schedule {
-        begin: Instant::now(),
-        every: Duration::from_secs_f64(1.0 / rate),
-        count: ((args.warmup + args.seconds) * rate) as usize,
-        warmup: (args.warmup * rate) as usize,
-    };
+    let schedule = Schedule::new(args.rate, args.warmup, args.seconds);
     let (sender, turns) = mpsc::unbounded_channel();
     let turns = Arc::new(Mutex::new(turns));
     let mut posters = JoinSet::new();
@@ -166,7 +171,7 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
 
 /// Calls out each webhook when it is due. A thread of its own: the runtime's timer counts in milliseconds, and a loop
 /// that looked at the clock would take the processor from what is measured.
-fn pace(schedule: Schedule, turns: &UnboundedSender<usize>) {
+pub(crate) fn pace(schedule: Schedule, turns: &UnboundedSender<usize>) {
     for number in 0..schedule.count {
         thread::sleep(schedule.due(number).saturating_duration_since(Instant::now()));
         if turns.send(number).is_err() {

@@ -9,6 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 mod batch;
 mod broker;
+mod copy;
 mod drain;
 mod e2e;
 mod edge;
@@ -19,6 +20,7 @@ mod latency;
 mod load;
 mod raw;
 mod receive;
+mod relay;
 mod sample;
 mod usage;
 
@@ -52,8 +54,12 @@ enum Command {
     Raw(raw::RawArgs),
     /// Post at a fixed rate, and wait for the events as a subscriber.
     E2e(e2e::E2eArgs),
+    /// Store a webhook and its event one after the other with bare clients at a fixed rate.
+    Relay(relay::RelayArgs),
     /// Take pushes, and count them.
     Receive(receive::ReceiveArgs),
+    /// Store a copy of each event with bare clients.
+    Copy(copy::CopyArgs),
     /// Store events without a router.
     Events(fill::EventsArgs),
     /// Store deliveries without an edge.
@@ -87,7 +93,9 @@ impl Cli {
             Command::Raw(args) if args.one_thread => one_thread()?.block_on(raw::run(args)),
             Command::Raw(args) => threads()?.block_on(raw::run(args)),
             Command::E2e(args) => one_thread()?.block_on(e2e::run(args)),
+            Command::Relay(args) => one_thread()?.block_on(relay::run(args)),
             Command::Receive(args) => one_thread()?.block_on(receive::run(args)),
+            Command::Copy(args) => threads()?.block_on(copy::run(args)),
             Command::Events(args) => threads()?.block_on(fill::events(args)),
             Command::Fill(args) => threads()?.block_on(fill::deliveries(args)),
             Command::Routes(args) => threads()?.block_on(fill::routes(args)),
