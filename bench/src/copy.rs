@@ -43,7 +43,7 @@ pub(crate) async fn run(args: CopyArgs) -> Result<Value, Error> {
     let mut under_way = JoinSet::new();
     let begun = Instant::now();
     for _ in 0..args.count {
-        let Some(event) = events.next().await else { break };
+        let event = events.next().await.ok_or_else(|| Error::Wrong("the consumer ended".into()))?;
         let event = event.map_err(Error::client)?.message;
         let held = free.clone().acquire_owned().await.map_err(Error::client)?;
         let subject = event.subject.as_str().replacen("gw.event", "gw.replay.bench", 1);

@@ -82,13 +82,16 @@ pub(crate) struct EventsArgs {
     /// Organisations that the events are of, in turn: those of the first `routes`.
     #[arg(long, default_value_t = 1)]
     orgs: usize,
+    /// Bytes of a webhook's body; without it the push of 7 KiB.
+    #[arg(long)]
+    bytes: Option<usize>,
     #[command(flatten)]
     pace: Pace,
 }
 
 /// Stores events as the router would have.
 pub(crate) async fn events(args: EventsArgs) -> Result<Value, Error> {
-    let sample = Sample::push(0)?;
+    let sample = args.bytes.map_or_else(|| Sample::push(0), Sample::small)?;
     let mut ids = Ids::new(rand::random(), 0);
     store(&args.nats, args.count, args.pace, |number| sample.event(&ids.next(), &org(number % args.orgs.max(1)))).await
 }
