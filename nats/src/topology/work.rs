@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, DiscardPolicy};
+use async_nats::jetstream::stream::{self, Compression, DiscardPolicy};
 use schemas::{replay, subject};
 
 use super::{DAY, DUPLICATE_WINDOW, GIB, Settings, StreamSpec, base, consumer, only};
@@ -72,6 +72,7 @@ fn replays(settings: &Settings) -> StreamSpec {
         max_age: DAY,
         // A subject takes one message: ids need not be remembered, and a large replay has many.
         duplicate_window: Duration::from_secs(1),
+        compression: Some(Compression::S2),
         max_bytes: settings.bytes(GW_REPLAY, 4 * GIB),
         allow_batch_publish: true,
         ..base(settings, GW_REPLAY, "Events that a replay stored again", &[subject::REPLAYED])
