@@ -39,14 +39,8 @@ pub(crate) struct E2eArgs {
     to: SocketAddr,
     #[arg(long)]
     secret: String,
-    /// Webhooks a second.
-    #[arg(long, default_value_t = 1000)]
-    rate: u32,
-    #[arg(long)]
-    seconds: f64,
-    /// Seconds before it that do not count.
-    #[arg(long, default_value_t = 2.0)]
-    warmup: f64,
+    #[command(flatten)]
+    load: LoadArgs,
     #[arg(long, default_value_t = 64)]
     connections: usize,
     /// Accounts that the webhooks are of; `routes` links them. The router handles those of one account in order.
@@ -59,9 +53,29 @@ pub(crate) struct E2eArgs {
     /// Pushes that each webhook leads to.
     #[arg(long, default_value_t = 1)]
     fan_out: usize,
+}
+
+/// How much, for how long, and who is watched meanwhile.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Webhooks a second.
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) rate: u32,
+    #[arg(long)]
+    seconds: f64,
+    /// Seconds before it that do not count.
+    #[arg(long, default_value_t = 2.0)]
+    warmup: f64,
     /// Processes whose use of the processors is told, `name=pid`.
     #[arg(long)]
     watch: Vec<String>,
+}
+
+impl LoadArgs {
+    /// The use of the processors while webhooks count.
+    pub(crate) fn watched(&self, who: &'static str) -> impl Future<Output = Value> + use<> {
+        Window::after(self.warmup, self.seconds).watch(self.watch.clone(), who)
+    }
 }
 
 /// Where the events come out.
@@ -110,13 +124,13 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// Begins now.
-    pub(crate) fn new(rate: u32, warmup: f64, seconds: f64) -> Self {
-        let rate = f64::from(rate);
+    pub(crate) fn new(load: &LoadArgs) -> Self {
+        let rate = f64::from(load.rate);
         Self {
             begin: Instant::now(),
             every: Duration::from_secs_f64(1.0 / rate),
-            count: ((warmup + seconds) * rate) as usize,
-            warmup: (warmup * rate) as usize,
+            count: ((load.warmup + load.seconds) * rate) as usize,
+            warmup: (load.warmup * rate) as usize,
         }
     }
 
@@ -133,9 +147,8 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
         connections.push(Connection::open(args.to, &sample, &args.secret).await?);
     }
     let run = rand::random();
-    let window = Window::after(args.warmup, args.seconds);
-    let watched = tokio::spawn(window.watch(args.watch, "e2e"));
-    let schedule = Schedule::new(args.rate, args.warmup, args.seconds);
+    let watched = tokio::spawn(args.load.watched("e2e"));
+    let schedule = Schedule::new(&args.load);
     let (sender, turns) = mpsc::unbounded_channel();
     let turns = Arc::new(Mutex::new(turns));
     let mut posters = JoinSet::new();
@@ -159,7 +172,7 @@ pub(crate) async fn run(args: E2eArgs) -> Result<Value, Error> {
     }
     let _ended = pace.join().is_ok();
     Ok(json!({
-        "rate": args.rate,
+        "rate": args.load.rate,
         "posted": schedule.count,
         "expected": schedule.count * args.fan_out,
         "received": received,

@@ -14,11 +14,10 @@ use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 
 use crate::{
     broker::NatsArgs,
-    e2e::{Schedule, pace},
+    e2e::{LoadArgs, Schedule, pace},
     error::Error,
     latency::Latencies,
     sample::{Sample, id, number_of},
-    usage::Window,
 };
 
 /// How long the next message may take.
@@ -30,17 +29,8 @@ const ORG: &str = "org_bench";
 pub(crate) struct RelayArgs {
     #[command(flatten)]
     nats: NatsArgs,
-    /// Webhooks a second.
-    #[arg(long, default_value_t = 1000)]
-    rate: u32,
-    #[arg(long)]
-    seconds: f64,
-    /// Seconds before it that do not count.
-    #[arg(long, default_value_t = 2.0)]
-    warmup: f64,
-    /// Processes whose use of the processors is told, `name=pid`.
-    #[arg(long)]
-    watch: Vec<String>,
+    #[command(flatten)]
+    load: LoadArgs,
 }
 
 pub(crate) async fn run(args: RelayArgs) -> Result<Value, Error> {
@@ -48,9 +38,8 @@ pub(crate) async fn run(args: RelayArgs) -> Result<Value, Error> {
     let webhooks = Reader::open(&broker, GW_WEBHOOK, &[], Start::New, false).await?;
     let mut events = Reader::open(&broker, GW_EVENT, &[subject::EVENTS.to_owned()], Start::New, false).await?;
     let run = rand::random();
-    let window = Window::after(args.warmup, args.seconds);
-    let watched = tokio::spawn(window.watch(args.watch, "relay"));
-    let schedule = Schedule::new(args.rate, args.warmup, args.seconds);
+    let watched = tokio::spawn(args.load.watched("relay"));
+    let schedule = Schedule::new(&args.load);
     let (sender, turns) = mpsc::unbounded_channel();
     let poster = tokio::spawn(post(args.nats.clone(), run, turns));
     let relay = tokio::spawn(relay(args.nats.clone(), webhooks, run, schedule.count));
@@ -74,7 +63,7 @@ pub(crate) async fn run(args: RelayArgs) -> Result<Value, Error> {
     }
     let _ended = pace.join().is_ok();
     Ok(json!({
-        "rate": args.rate,
+        "rate": args.load.rate,
         "posted": schedule.count,
         "received": received,
         "latency": latencies.summary(),
