@@ -124,6 +124,8 @@ pub struct Message {
     pub sequence: u64,
     /// How often it was handed out, this time included.
     pub delivered: u64,
+    /// Its place among all that its consumer handed out, from 1 on.
+    pub(crate) order: u64,
     /// Messages of the same consumer that wait behind it.
     pub pending: u64,
     /// When the broker stored it, milliseconds since the epoch.
@@ -189,6 +191,7 @@ impl Message {
             payload: message.payload,
             sequence: place.sequence,
             delivered: place.delivered,
+            order: place.order,
             pending: place.pending,
             stored_at: place.stored_at,
             reply,
@@ -218,6 +221,7 @@ fn pairs(map: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
 struct Place {
     sequence: u64,
     delivered: u64,
+    order: u64,
     pending: u64,
     stored_at: i64,
 }
@@ -234,6 +238,7 @@ impl Place {
         Some(Self {
             delivered: number(0)?,
             sequence: number(1)?,
+            order: number(2)?,
             stored_at: i64::try_from(number(3)? / 1_000_000).ok()?,
             pending: number(4)?,
         })
@@ -251,7 +256,7 @@ mod tests {
             "$JS.ACK.hub.ACC.GW_WEBHOOK.router.2.41.7.1700000000123000000.5.rnd",
         ] {
             let place = Place::parse(reply).expect("a place");
-            assert_eq!((place.delivered, place.sequence, place.pending), (2, 41, 5));
+            assert_eq!((place.delivered, place.sequence, place.order, place.pending), (2, 41, 7, 5));
             assert_eq!(place.stored_at, 1_700_000_000_123);
         }
         assert!(Place::parse("_INBOX.x").is_none());

@@ -2,28 +2,25 @@
 
 use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use futures_util::StreamExt;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use time::OffsetDateTime;
-use tokio::time::Instant;
 use tracing::debug;
 
 use crate::{
     connect::Broker,
     error::{Code, Error},
     message::{Message, value},
-    topology,
 };
 
 mod batch;
+mod reader;
 
 pub(crate) use batch::batch_of;
 pub use batch::{batch, first_since};
+pub use reader::Reader;
 
 /// How long the consumer of a count lives, should nobody come to delete it.
 const COUNTED: Duration = Duration::from_secs(5);
-/// After so long without a message it is looked whether one waits.
-const SILENCE: Duration = Duration::from_millis(250);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,131 +35,6 @@ pub enum Start {
     Sequence(u64),
     /// With the last message of each subject, then what follows.
     LastPerSubject,
-}
-
-/// An ordered reader: every message once, in order; it heals itself when the server restarts.
-pub struct Reader {
-    broker: Broker,
-    stream: String,
-    consumer: String,
-    messages: pull::Ordered,
-    waiting: u64,
-    /// The last message given, and how many were.
-    last: u64,
-    given: u64,
-}
-
-impl std::fmt::Debug for Reader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("stream", &self.stream).finish_non_exhaustive()
-    }
-}
-
-impl Reader {
-    /// Opens a reader of a stream's messages that match one of the filters.
-    pub async fn open(
-        broker: &Broker,
-        stream: &str,
-        filters: &[String],
-        start: Start,
-        headers_only: bool,
-    ) -> Result<Self, Error> {
-        let context = broker.jetstream();
-        let handle = context.get_stream_no_info(stream).await.map_err(|error| Error::reading(stream, error))?;
-        let mut config = pull::OrderedConfig {
-            deliver_policy: policy(start),
-            headers_only,
-            description: Some("gangway reader".to_owned()),
-            ..pull::OrderedConfig::default()
-        };
-        match filters {
-            [only] => config.filter_subject.clone_from(only),
-            several => config.filter_subjects = several.to_vec(),
-        }
-        let consumer = handle.create_consumer(config).await.map_err(|error| Error::reading(stream, error))?;
-        let (name, waiting) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
-        let messages = consumer.messages().await.map_err(|error| Error::reading(stream, error))?;
-        Ok(Self {
-            broker: broker.clone(),
-            stream: stream.to_owned(),
-            consumer: name,
-            messages,
-            waiting,
-            last: 0,
-            given: 0,
-        })
-    }
-
-    /// How many messages waited when the reader was opened.
-    #[must_use]
-    pub fn waiting(&self) -> u64 {
-        self.waiting
-    }
-
-    /// The next message, however long it takes.
-    pub async fn next(&mut self) -> Result<Message, Error> {
-        loop {
-            match self.messages.next().await {
-                Some(Ok(message)) => {
-                    // A consumer that was made anew may begin with what was given already.
-                    if let Some(message) =
-                        Message::consumed(message.message).filter(|message| message.sequence > self.last)
-                    {
-                        self.last = message.sequence;
-                        self.given += 1;
-                        return Ok(message);
-                    }
-                }
-                Some(Err(error)) => return Err(Error::reading(&self.stream, error)),
-                None => return Err(Error::reading(&self.stream, "the reader ended")),
-            }
-        }
-    }
-
-    /// The next message, if it comes within this time.
-    pub async fn next_within(&mut self, patience: Duration) -> Result<Option<Message>, Error> {
-        match tokio::time::timeout(patience, self.next()).await {
-            Ok(message) => message.map(Some),
-            Err(_elapsed) => Ok(None),
-        }
-    }
-
-    /// The next of the messages that waited when the reader was opened; none when what was left of them is gone. That
-    /// one waits and does not come within this time is an error, not the end.
-    pub async fn next_waiting(&mut self, patience: Duration) -> Result<Option<Message>, Error> {
-        let deadline = Instant::now() + patience;
-        loop {
-            if let Some(message) = self.next_within(SILENCE).await? {
-                return Ok(Some(message));
-            }
-            if self.ended().await {
-                return Ok(None);
-            }
-            if Instant::now() >= deadline {
-                return Err(Error::reading(&self.stream, "a message waits and does not come"));
-            }
-        }
-    }
-
-    /// Whether nothing waits, and all that was sent has come. Not known where the consumer was made anew: what the first
-    /// one sent may have been lost.
-    async fn ended(&mut self) -> bool {
-        let info = topology::consumer_info(&self.broker, &self.stream, &self.consumer).await;
-        info.is_ok_and(|info| info.num_pending == 0 && info.delivered.consumer_sequence <= self.given)
-    }
-}
-
-impl Drop for Reader {
-    /// The server would keep the consumer for half a minute more, and a stream has only so many.
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (broker, what) = (self.broker.clone(), format!("CONSUMER.DELETE.{}.{}", self.stream, self.consumer));
-        runtime.spawn(async move {
-            if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
-                debug!(error = &error as &dyn std::error::Error, "reader.delete");
-            }
-        });
-    }
 }
 
 pub(crate) fn policy(start: Start) -> DeliverPolicy {
@@ -294,6 +166,7 @@ fn stored(what: &str, answer: async_nats::Message) -> Result<Message, Error> {
         payload: answer.payload,
         sequence,
         delivered: 1,
+        order: 0,
         pending: 0,
         stored_at,
         reply: String::new(),

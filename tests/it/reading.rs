@@ -1,16 +1,31 @@
 //! Readers of what a stream holds, while it changes.
 
-use std::time::Duration;
+use std::{
+    net::SocketAddr,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
+use futures_util::future::join_all;
 use nats::{
-    Reader, Start,
+    Publisher, Reader, Start,
     topology::{self, GW_DLQ},
 };
 use schemas::subject;
+use serde_json::json;
 use tests::World;
-use tokio::time::Instant;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+    task::AbortHandle,
+    time::Instant,
+};
 
-use crate::replay::publisher;
+use crate::{raw::Raw, replay::publisher};
 
 /// Far more than a reader needs to see that nothing is left, far less than it waits for what is held.
 const SOON: Duration = Duration::from_secs(20);
@@ -21,15 +36,7 @@ async fn what_is_deleted_before_a_reader_comes_to_it_is_not_waited_for() {
     let mut world = World::start().await;
     let broker = world.broker().await;
     let publisher = publisher(&mut world).await;
-    for number in 0..4 {
-        let letter = nats::Outgoing {
-            subject: subject::dead("test", "reason"),
-            id: format!("letter-{number}"),
-            payload: "{}".into(),
-            ..nats::Outgoing::default()
-        };
-        publisher.publish(letter, Instant::now() + Duration::from_secs(5)).await.expect("stored");
-    }
+    store(&publisher, 0..4, "{}").await;
     let first = topology::stream_info(&broker, GW_DLQ).await.expect("the stream").state.first_sequence;
     let filter = [subject::dead_of(Some("test"), None)];
     let mut reader = Reader::open(&broker, GW_DLQ, &filter, Start::First, true).await.expect("a reader");
@@ -45,4 +52,96 @@ async fn what_is_deleted_before_a_reader_comes_to_it_is_not_waited_for() {
     // The client may have asked for some before they were deleted.
     assert!(seen.contains(&(first + 1)), "{seen:?}");
     assert!(begun.elapsed() < SOON, "it waited {:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_what_is_new_that_loses_its_consumer_does_not_begin_with_what_is_old() {
+    let mut world = World::start().await;
+    let broker = world.broker().await;
+    let publisher = publisher(&mut world).await;
+    store(&publisher, 0..3, "{}").await;
+    let filter = [subject::dead_of(Some("test"), None)];
+    let mut reader = Reader::open(&broker, GW_DLQ, &filter, Start::New, true).await.expect("a reader");
+    assert!(reader.next_within(Duration::from_millis(200)).await.expect("no failure").is_none());
+    let mut raw = Raw::connect(&world.nats_url()).await;
+    let listed = raw.request(&format!("$JS.API.CONSUMER.LIST.{GW_DLQ}"), &json!({})).await.expect("a list");
+    let consumers = listed["consumers"].as_array().expect("consumers").clone();
+    let ours: Vec<_> = consumers.iter().filter(|one| one["config"]["deliver_policy"] == "new").collect();
+    assert_eq!(ours.len(), 1, "{consumers:?}");
+    let name = ours[0]["name"].as_str().expect("a name");
+    raw.request(&format!("$JS.API.CONSUMER.DELETE.{GW_DLQ}.{name}"), &json!({})).await.expect("deleted");
+    store(&publisher, 3..4, "{}").await;
+    let message = reader.next_within(PATIENCE).await.expect("no failure").expect("a message");
+    assert_eq!(message.id(), Some("letter-3"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_whose_connection_is_cut_in_mid_message_gives_every_message_once_and_in_order() {
+    const LETTERS: usize = 1_000;
+    let mut world = World::start().await;
+    let publisher = publisher(&mut world).await;
+    store(&publisher, 0..LETTERS, &"x".repeat(1_000)).await;
+    let cutting = Cutting::before(world.nats_url().trim_start_matches("nats://"), 150_000).await;
+    let broker = tests::connect(&format!("nats://{}", cutting.address)).await;
+    let filter = [subject::dead_of(Some("test"), None)];
+    let mut reader = Reader::open(&broker, GW_DLQ, &filter, Start::First, false).await.expect("a reader");
+    let mut seen = Vec::with_capacity(LETTERS);
+    while seen.len() < LETTERS {
+        let message = reader.next_within(PATIENCE).await.expect("no failure").expect("a message");
+        seen.push(message.sequence);
+    }
+    let first = seen[0];
+    assert_eq!(seen, (first..first + LETTERS as u64).collect::<Vec<_>>());
+    assert!(cutting.cuts.load(Ordering::Relaxed) >= 3, "too few cuts");
+}
+
+async fn store(publisher: &Publisher, letters: Range<usize>, body: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let letters = letters.map(|number| nats::Outgoing {
+        subject: subject::dead("test", "reason"),
+        id: format!("letter-{number}"),
+        payload: body.to_owned().into(),
+        ..nats::Outgoing::default()
+    });
+    for stored in join_all(letters.map(|letter| publisher.publish(letter, deadline))).await {
+        stored.expect("stored");
+    }
+}
+
+/// Stands before a server and ends each connection after it passed on so many bytes of the server's.
+struct Cutting {
+    address: SocketAddr,
+    cuts: Arc<AtomicUsize>,
+    accepting: AbortHandle,
+}
+
+impl Cutting {
+    async fn before(server: &str, bytes: u64) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, cuts) = (listener.local_addr().expect("an address"), Arc::new(AtomicUsize::new(0)));
+        let (server, counted) = (server.to_owned(), cuts.clone());
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, cuts) = (TcpStream::connect(&server).await.expect("the server"), counted.clone());
+                tokio::spawn(async move {
+                    let ((mut asks, mut answers), (said, mut asked)) = (client.into_split(), server.into_split());
+                    let mut said = said.take(bytes);
+                    tokio::select! {
+                        _ = tokio::io::copy(&mut asks, &mut asked) => {}
+                        _ = tokio::io::copy(&mut said, &mut answers) => {}
+                    }
+                    if said.limit() == 0 {
+                        cuts.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        Self { address, cuts, accepting: accepting.abort_handle() }
+    }
+}
+
+impl Drop for Cutting {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
 }

@@ -17,7 +17,7 @@ pub use eventually::{eventually, eventually_within, never};
 pub use process::{Gateway, gw_binary, kill, memory};
 pub use receiver::{Receiver, Reply, Seen};
 pub use webhook::{Webhook, sign};
-pub use world::{Answer, KEY, Link, PREVIOUS, SECRET, Setup, World, nats_server};
+pub use world::{Answer, KEY, Link, PREVIOUS, SECRET, Setup, World, connect, nats_server};
 
 /// Says on standard output that a part of the suite cannot run here.
 #[expect(clippy::print_stdout, reason = "a skip is for whoever reads the test run")]

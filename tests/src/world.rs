@@ -340,7 +340,7 @@ impl Drop for World {
 }
 
 /// A connection to a broker.
-pub(crate) async fn connect(url: &str) -> Broker {
+pub async fn connect(url: &str) -> Broker {
     let config = nats::Config {
         url: url.to_owned(),
         credentials: Credentials::Address,
