@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures_util::StreamExt;
+use tokio::sync::watch;
 use tracing::debug;
 
 use crate::{
@@ -58,6 +59,8 @@ pub struct Follower {
 /// Messages that were asked for. It is read to its end: what the broker sent to nobody would be missed.
 struct Pull {
     messages: pull::Batch,
+    /// Of the connection, since it was asked: what the broker sent meanwhile may have reached nobody.
+    changes: watch::Receiver<bool>,
     /// Whether it gave anything.
     fruitful: bool,
     /// The last sequence of the stream when it was asked.
@@ -109,8 +112,10 @@ impl Follower {
             |source: Box<dyn std::error::Error + Send + Sync>| Error::Read { stream: self.stream.to_owned(), source };
         let Some(pull) = &mut self.pull else { return self.ask(patience).await };
         let message = tokio::select! {
+            // What came over another connection may stand behind what never came.
+            biased;
+            _ = pull.changes.changed() => return Err(failed("the connection was down".into())),
             message = pull.messages.next() => message.transpose().map_err(failed)?,
-            () = self.broker.lost() => return Err(failed("the connection is down".into())),
         };
         let Some(message) = message else {
             let (fruitful, asked_at) = (pull.fruitful, pull.asked_at);
@@ -141,10 +146,11 @@ impl Follower {
             Some(consumer) => consumer,
             None => self.open().await?,
         };
+        let changes = self.broker.changes();
         let asked = consumer.batch().max_messages(BATCH).max_bytes(BATCH_BYTES).expires(patience).messages().await;
         let messages = asked.map_err(|error| failed(Box::new(error)))?;
         self.consumer = Some(consumer);
-        self.pull = Some(Pull { messages, fruitful: false, asked_at: state.last_sequence });
+        self.pull = Some(Pull { messages, changes, fruitful: false, asked_at: state.last_sequence });
         Ok(None)
     }
 

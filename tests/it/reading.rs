@@ -12,7 +12,7 @@ use std::{
 
 use futures_util::future::join_all;
 use nats::{
-    Publisher, Reader, Start,
+    Follower, Next, Publisher, Reader, Start,
     topology::{self, GW_DLQ},
 };
 use schemas::subject;
@@ -92,6 +92,32 @@ async fn a_reader_whose_connection_is_cut_in_mid_message_gives_every_message_onc
     }
     let first = seen[0];
     assert_eq!(seen, (first..first + LETTERS as u64).collect::<Vec<_>>());
+    assert!(cutting.cuts.load(Ordering::Relaxed) >= 3, "too few cuts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_connection_lost_while_nobody_read_is_not_passed_over_by_a_follower() {
+    const LETTERS: usize = 300;
+    let mut world = World::start().await;
+    let publisher = publisher(&mut world).await;
+    store(&publisher, 0..LETTERS, &"x".repeat(1_000)).await;
+    let cutting = Cutting::before(world.nats_url().trim_start_matches("nats://"), 100_000).await;
+    let broker = tests::connect(&format!("nats://{}", cutting.address)).await;
+    let mut follower = Follower::after(&broker, GW_DLQ, vec![subject::dead_of(Some("test"), None)], 0);
+    let mut seen = Vec::with_capacity(LETTERS);
+    while seen.len() < LETTERS {
+        match follower.next(Duration::from_secs(1)).await.expect("no failure") {
+            Next::Message(message) => seen.push(message.sequence),
+            Next::Quiet { .. } => break,
+            Next::Expired { .. } => panic!("nothing expired"),
+        }
+        // An answer comes behind what the server sent before it, or over the next connection.
+        while topology::stream_info(&broker, GW_DLQ).await.is_err() {
+            tokio::task::yield_now().await;
+            broker.connected().await;
+        }
+    }
+    assert_eq!(seen, (seen[0]..seen[0] + LETTERS as u64).collect::<Vec<_>>());
     assert!(cutting.cuts.load(Ordering::Relaxed) >= 3, "too few cuts");
 }
 
