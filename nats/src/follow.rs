@@ -11,7 +11,7 @@ use crate::{
     connect::Broker,
     error::Error,
     message::Message,
-    read::{Start, policy},
+    read::{Start, consumer_name, policy},
     topology,
 };
 
@@ -175,6 +175,7 @@ impl Follower {
         let stream =
             self.broker.jetstream().get_stream_no_info(self.stream).await.map_err(|error| failed(Box::new(error)))?;
         let mut config = pull::Config {
+            name: Some(consumer_name("follower")),
             description: Some("gangway follower".to_owned()),
             deliver_policy: policy(self.since.map_or(Start::Sequence(self.place + 1), Start::Since)),
             ack_policy: AckPolicy::None,

@@ -37,6 +37,12 @@ pub enum Start {
     LastPerSubject,
 }
 
+/// A name for a consumer that is not kept. Only with a name does its filter stand in the subject that asks for it, where
+/// permissions can tell one from another.
+pub(crate) fn consumer_name(what: &str) -> String {
+    format!("{what}-{:016x}", rand::random::<u64>())
+}
+
 pub(crate) fn policy(start: Start) -> DeliverPolicy {
     match start {
         Start::First => DeliverPolicy::All,
@@ -93,23 +99,23 @@ pub(crate) async fn holds(broker: &Broker, stream: &str, range: RangeInclusive<u
 pub async fn count(broker: &Broker, stream: &str, filters: &[String], from: u64) -> Result<u64, Error> {
     #[derive(serde::Deserialize)]
     struct Made {
-        name: String,
         num_pending: u64,
     }
     let start = match from {
         0 | 1 => serde_json::json!({ "deliver_policy": "all" }),
         from => serde_json::json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": from }),
     };
+    let name = consumer_name("count");
     let mut config = serde_json::json!({
-        "description": "gangway count", "filter_subjects": filters, "ack_policy": "none", "replay_policy": "instant",
+        "name": name, "description": "gangway count", "filter_subjects": filters, "ack_policy": "none", "replay_policy": "instant",
         "inactive_threshold": COUNTED.as_nanos() as u64, "num_replicas": 1, "mem_storage": true,
     });
     if let (Some(config), serde_json::Value::Object(start)) = (config.as_object_mut(), start) {
         config.extend(start);
     }
     let request = serde_json::json!({ "stream_name": stream, "config": config });
-    let made: Made = broker.api(&format!("CONSUMER.CREATE.{stream}"), &request).await?;
-    let what = format!("CONSUMER.DELETE.{stream}.{}", made.name);
+    let made: Made = broker.api(&format!("CONSUMER.CREATE.{stream}.{name}"), &request).await?;
+    let what = format!("CONSUMER.DELETE.{stream}.{name}");
     if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
         debug!(error = &error as &dyn std::error::Error, "count.delete");
     }

@@ -177,6 +177,8 @@ impl Roles {
             assert_eq!(ended["status"], "done", "{ended}");
         }
         receiver.got("/hook", 1).await;
+        let listed = self.deliver.api(Method::GET, "/replays", None).await;
+        assert_eq!(listed.body["replays"].as_array().map(Vec::len), Some(5), "{listed:?}");
         assert_eq!(Feed::open(&self.deliver, "orgId=org_1&from=first", None).await.take(5).await.len(), 5);
 
         self.ingest.accept(&Webhook::new("github", "push", "no JSON")).await;

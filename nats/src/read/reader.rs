@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{Start, policy};
+use super::{Start, consumer_name, policy};
 use crate::{connect::Broker, error::Error, message::Message, topology};
 
 /// After so long without a message it is looked whether one waits.
@@ -173,6 +173,7 @@ impl Opened {
         let handle =
             broker.jetstream().get_stream_no_info(stream).await.map_err(|error| Error::reading(stream, error))?;
         let mut config = pull::Config {
+            name: Some(consumer_name("reader")),
             description: Some("gangway reader".to_owned()),
             deliver_policy: policy(start),
             ack_policy: AckPolicy::None,
