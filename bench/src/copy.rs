@@ -46,7 +46,8 @@ pub(crate) async fn run(args: CopyArgs) -> Result<Value, Error> {
         let event = events.next().await.ok_or_else(|| Error::Wrong("the consumer ended".into()))?;
         let event = event.map_err(Error::client)?.message;
         let held = free.clone().acquire_owned().await.map_err(Error::client)?;
-        let subject = event.subject.as_str().replacen("gw.event", "gw.replay.bench", 1);
+        let kind = event.subject.as_str().rsplit_once('.').map_or("", |(kind, _id)| kind);
+        let subject = kind.replacen("gw.event", "gw.replay.bench", 1);
         let mut headers = HeaderMap::new();
         for (name, values) in event.headers.iter().flat_map(HeaderMap::iter) {
             if !name.to_string().starts_with("Nats-") {

@@ -89,7 +89,11 @@ impl Copied {
         let mut map = if self.0.iter().any(|(name, _)| brokers(name)) {
             let mut kept = HeaderMap::new();
             for (name, values) in self.0.iter().filter(|(name, _)| !brokers(name)) {
-                values.iter().for_each(|value| kept.append(name.clone(), value.clone()));
+                match values.as_slice() {
+                    // The map looks a name up once less.
+                    [only] => kept.insert(name.clone(), only.clone()),
+                    several => several.iter().for_each(|value| kept.append(name.clone(), value.clone())),
+                }
             }
             kept
         } else {

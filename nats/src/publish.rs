@@ -229,9 +229,9 @@ impl Publisher {
         }
     }
 
-    /// Sends messages of which each subject takes one, as fast as the broker takes them, and gives those whose
-    /// confirmation it did not wait for. They stand in the order given, also behind those that were sent before. What is
-    /// not confirmed is not sent again: some may be stored and others not.
+    /// Sends messages as fast as the broker takes them, and gives those whose confirmation it did not wait for. They
+    /// stand in the order given, also behind those that were sent before. What is not confirmed is not sent again: some
+    /// may be stored and others not.
     pub async fn launch_all(&self, mut messages: Vec<Outgoing>, deadline: Instant) -> Result<Landing, PublishError> {
         messages.iter_mut().for_each(|message| trace::inject(&mut message.headers));
         match &self.way {
@@ -239,14 +239,20 @@ impl Publisher {
                 let launched = tokio::time::timeout_at(deadline, roads.launch(messages, deadline));
                 launched.await.map_err(|_elapsed| PublishError::Unconfirmed)?
             }
-            Way::Broker(roads) => roads.in_order(messages, deadline).await.map(|_stored| Landing::done()),
+            Way::Broker(roads) => {
+                let stored = roads.in_order(messages, deadline).await?;
+                Ok(Landing {
+                    flights: VecDeque::new(),
+                    last: stored.into_iter().map(Stored::sequence).max().unwrap_or(0),
+                })
+            }
             #[cfg(feature = "bench")]
             Way::Null => Ok(Landing::done()),
         }
     }
 
-    /// Stores messages as [`Self::launch_all`] sends them.
-    pub async fn publish_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<(), PublishError> {
+    /// Stores messages as [`Self::launch_all`] sends them; gives the place of the last, 0 without any.
+    pub async fn publish_all(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<u64, PublishError> {
         self.launch_all(messages, deadline).await?.landed(deadline).await
     }
 }
@@ -255,6 +261,8 @@ impl Publisher {
 #[derive(Debug, Default)]
 pub struct Landing {
     flights: VecDeque<fast::Flight>,
+    /// The place of the last that is stored.
+    last: u64,
 }
 
 impl Landing {
@@ -264,20 +272,12 @@ impl Landing {
         Self::default()
     }
 
-    /// Waits until all are stored, or were before.
-    pub async fn landed(mut self, deadline: Instant) -> Result<(), PublishError> {
-        while !self.flights.is_empty() {
-            self.first(deadline).await?;
+    /// Waits until all are stored; gives the place of the last, 0 without any.
+    pub async fn landed(mut self, deadline: Instant) -> Result<u64, PublishError> {
+        while let Some(flight) = self.flights.pop_front() {
+            self.last = flight.landed(deadline).await?;
         }
-        Ok(())
-    }
-
-    /// Waits for those that were sent first.
-    async fn first(&mut self, deadline: Instant) -> Result<(), PublishError> {
-        match self.flights.pop_front() {
-            Some(flight) => flight.landed(deadline).await,
-            None => Ok(()),
-        }
+        Ok(self.last)
     }
 }
 
@@ -290,8 +290,10 @@ impl Roads {
             if batch.is_empty() {
                 return Ok(landing);
             }
-            if landing.flights.len() >= AHEAD {
-                landing.first(deadline).await?;
+            if landing.flights.len() >= AHEAD
+                && let Some(first) = landing.flights.pop_front()
+            {
+                landing.last = first.landed(deadline).await?;
             }
             landing.flights.push_back(fast::launch(&self.broker, batch).await?);
         }

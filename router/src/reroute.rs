@@ -4,7 +4,7 @@
 //! then: with its own ids, and live where it was live.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -75,7 +75,7 @@ impl Walk for Reroute {
         Ok(if waiting > BACKLOG { Room::WaitsFor("live-traffic") } else { Room::Free })
     }
 
-    async fn deal(&self, replay: &Replay, messages: Vec<Message>) -> Result<Dealt, Failure> {
+    async fn deal(&self, replay: &Replay, _ahead: &HashSet<String>, messages: Vec<Message>) -> Result<Dealt, Failure> {
         let mut counts = Counts::default();
         let mut resolved = Vec::with_capacity(messages.len());
         for message in &messages {

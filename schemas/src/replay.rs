@@ -179,6 +179,9 @@ pub struct Replay {
     pub next: u64,
     /// What it did so far.
     pub counts: Counts,
+    /// The last of the copies that these counts tell of, in `GW_REPLAY`.
+    #[serde(default)]
+    pub landed: u64,
     /// Milliseconds since the epoch.
     pub started_at: i64,
     /// When this was written, milliseconds since the epoch.
@@ -335,6 +338,7 @@ mod tests {
             to,
             next,
             counts: Counts { read: 50, ..Counts::default() },
+            landed: 0,
             started_at: 1_000,
             updated_at: 6_000,
             ended_at: None,

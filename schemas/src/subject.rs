@@ -42,7 +42,7 @@ pub const JOB_TIMERS: &str = "gw.job.timer.>";
 /// What a job tells of itself between two steps.
 pub const JOB_PROGRESS: &str = "gw.job.progress.*";
 /// What [`replayed`] makes.
-pub const REPLAYED: &str = "gw.replay.*.*.*.*.*.*";
+pub const REPLAYED: &str = "gw.replay.*.*.*.*.*";
 /// The server's word that a consumer gave a message up.
 pub const MAX_DELIVERIES: &str = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.>";
 /// The server's word that a message was ended by who consumed it.
@@ -203,11 +203,12 @@ pub fn job_work_of(job: &str) -> [String; 2] {
 }
 
 /// Where a replay stores an event again for whoever reads it:
-/// `gw.replay.<replay>.<org>.<provider>.<entity>.<action>.<event-id>`. None where the subject is no event's.
+/// `gw.replay.<replay>.<org>.<provider>.<entity>.<action>`. None where the subject is no event's.
 #[must_use]
 pub fn replayed(replay: &str, event_subject: &str) -> Option<String> {
     let tail = event_subject.strip_prefix("gw.event.").or_else(|| event_subject.strip_prefix("gw.history.event."))?;
-    Some(format!("gw.replay.{}.{tail}", SubjectToken::new(replay)))
+    let (kind, _id) = tail.rsplit_once('.')?;
+    Some(format!("gw.replay.{}.{kind}", SubjectToken::new(replay)))
 }
 
 /// Everything that a replay stored again.

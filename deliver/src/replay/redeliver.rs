@@ -1,13 +1,13 @@
 //! Redelivery: stored events again, to endpoints through `gw.retry.due`, or to subjects of the replay's own.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
-    Landing, Message, Outgoing,
+    Landing, Message, Outgoing, Reader, Start,
     consume::{self, Consumer, DeadLetters, Slots},
     job::walk::{Dealt, Failure, Room, Source, Walk, Walker, What},
-    topology::{self, GW_ATTEMPT, GW_EVENT, GW_JOB, GW_RETRY, RETRY},
+    topology::{self, GW_ATTEMPT, GW_EVENT, GW_JOB, GW_REPLAY, GW_RETRY, RETRY},
 };
 use prometheus_client::metrics::counter::Counter;
 use schemas::{
@@ -136,10 +136,28 @@ impl Walk for Redeliver {
         Ok(if waiting.into_iter().any(|waiting| waiting > WAITING) { Room::WaitsFor("endpoints") } else { Room::Free })
     }
 
-    async fn deal(&self, replay: &Replay, messages: Vec<Message>) -> Result<Dealt, Failure> {
+    /// A push that is asked for twice is made once; of copies it is looked up which ones are there.
+    async fn ahead(&self, replay: &Replay) -> Result<HashSet<String>, Failure> {
+        let mut ids = HashSet::new();
+        if replay.request.to == Target::Endpoints || replay.request.dry_run {
+            return Ok(ids);
+        }
+        let (filter, start) = ([subject::replayed_of(&replay.request.id)], Start::Sequence(replay.landed + 1));
+        let mut copies = Reader::open(&self.deps.broker, GW_REPLAY, &filter, start, true).await?;
+        let mut left = copies.waiting();
+        while left > 0
+            && let Some(copy) = copies.next_waiting(PATIENCE).await?
+        {
+            left = copy.pending;
+            ids.extend(copy.header("ce-id").map(str::to_owned));
+        }
+        Ok(ids)
+    }
+
+    async fn deal(&self, replay: &Replay, ahead: &HashSet<String>, messages: Vec<Message>) -> Result<Dealt, Failure> {
         let mut counts = Counts::default();
         let outgoing = match replay.request.to {
-            Target::Subject => again(replay, messages, &mut counts),
+            Target::Subject => again(replay, ahead, messages, &mut counts),
             Target::Endpoints => self.pushes(replay, &messages, &mut counts).await?,
         };
         if replay.request.dry_run {
@@ -263,14 +281,14 @@ fn due(replay: &str, push: &Retry) -> Result<Outgoing, Failure> {
 }
 
 /// The events themselves, on subjects of the replay's own.
-fn again(replay: &Replay, messages: Vec<Message>, counts: &mut Counts) -> Vec<Outgoing> {
+fn again(replay: &Replay, ahead: &HashSet<String>, messages: Vec<Message>, counts: &mut Counts) -> Vec<Outgoing> {
     let id = &replay.request.id;
     let mut outgoing = Vec::with_capacity(messages.len());
     for message in messages {
         let Some(facts) = admitted(&replay.request, &message) else { continue };
         let Some(subject) = subject::replayed(id, &message.subject) else { continue };
         counts.publish(&facts.org, None);
-        if replay.request.dry_run {
+        if replay.request.dry_run || ahead.contains(facts.id) {
             continue;
         }
         let event = format!("{id}:{}", facts.id);
@@ -279,7 +297,7 @@ fn again(replay: &Replay, messages: Vec<Message>, counts: &mut Counts) -> Vec<Ou
             (header::REPLAY.to_owned(), id.clone()),
         ];
         let (copied, payload) = message.into_copy();
-        outgoing.push(Outgoing { subject, id: event, headers, copied, payload, once: true, ..Outgoing::default() });
+        outgoing.push(Outgoing { subject, id: event, headers, copied, payload, ..Outgoing::default() });
     }
     outgoing
 }

@@ -39,6 +39,7 @@ pub(super) async fn start(broker: &Broker, clock: &Clock, request: Request) -> R
         to,
         next: from,
         counts: Counts::default(),
+        landed: 0,
         started_at: now,
         updated_at: now,
         ended_at: None,

@@ -171,7 +171,7 @@ pub(super) const CHANNELS: [Channel; 11] = [
         name: "replayedEvent",
         stream: topology::GW_REPLAY,
         prefix: subject::REPLAYED,
-        tokens: &["replay", "org", "provider", "entity", "action", "eventId"],
+        tokens: &["replay", "org", "provider", "entity", "action"],
         about: "An event that a replay stored again for whoever asked for it.",
         way: Way::Out,
         body: Some("Event"),

@@ -3,7 +3,7 @@
 //! A task is held for a slice of time and renewed; within it, messages are read, dealt with, and counted in the
 //! state. What was dealt with after the last state is dealt with again after a crash, so a [`Walk`] is idempotent.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use schemas::{
     ambient::Clock,
@@ -86,8 +86,19 @@ pub trait Walk: Send + Sync + 'static {
     /// Whether it may deal with these now: others go first.
     fn room(&self, replay: &Replay, messages: &[Message]) -> impl Future<Output = Result<Room, Failure>> + Send;
 
-    /// Deals with messages, in order. Done twice it has the effect of once.
-    fn deal(&self, replay: &Replay, messages: Vec<Message>) -> impl Future<Output = Result<Dealt, Failure>> + Send;
+    /// Ids of what was done behind the state, by who could not tell of it any more. It is asked for before anything is
+    /// read.
+    fn ahead(&self, _replay: &Replay) -> impl Future<Output = Result<HashSet<String>, Failure>> + Send {
+        async { Ok(HashSet::new()) }
+    }
+
+    /// Deals with messages, in order. Done twice it has the effect of once, where it leaves out what is ahead.
+    fn deal(
+        &self,
+        replay: &Replay,
+        ahead: &HashSet<String>,
+        messages: Vec<Message>,
+    ) -> impl Future<Output = Result<Dealt, Failure>> + Send;
 
     /// Is told how much was published, once it is stored.
     fn published(&self, count: u64);
@@ -238,7 +249,7 @@ impl<W: Walk> Walker<W> {
     /// Waits until what is on its way is stored, and tells so in the state.
     async fn land(&self, flying: Option<Flying>, state: &mut Replay) -> Result<(), Failure> {
         let Some(Flying { dealt: Dealt { counts, landing }, read, end }) = flying else { return Ok(()) };
-        landing.landed(Instant::now() + PATIENCE).await?;
+        state.landed = state.landed.max(landing.landed(Instant::now() + PATIENCE).await?);
         if !state.request.dry_run {
             self.walk.published(counts.published);
         }
@@ -254,6 +265,7 @@ impl<W: Walk> Walker<W> {
         let cap = held.state.request.rate_per_second.cap();
         let source = self.walk.source(&held.state);
         let size = cap.map_or(source.chunk, |cap| (cap as usize / 4).clamp(1, source.chunk));
+        let ahead = self.walk.ahead(&held.state).await?;
         let mut chunks = Chunks::open(&self.broker, source, &held.state, size).await?;
         let mut chunk = chunks.next().await?;
         let mut flying = None;
@@ -264,7 +276,7 @@ impl<W: Walk> Walker<W> {
             }
             let (begun, read, end) = (Instant::now(), chunk.messages.len() as u64, chunk.end);
             // The next is read while this is dealt with, and the one before lands.
-            let (dealt, next) = tokio::join!(self.walk.deal(&held.state, chunk.messages), chunks.next());
+            let (dealt, next) = tokio::join!(self.walk.deal(&held.state, &ahead, chunk.messages), chunks.next());
             self.land(flying.replace(Flying { dealt: dealt?, read, end }), &mut held.state).await?;
             if let Some(cap) = cap {
                 let due = Duration::from_secs_f64(read as f64 / f64::from(cap));

@@ -9,7 +9,7 @@ use tokio::{
     time::{Duration, Instant, timeout_at},
 };
 
-use super::{PublishError, ack};
+use super::PublishError;
 use crate::{connect::Broker, error::ApiError, message::Outgoing};
 
 /// After so many messages the server says how far it is, at most.
@@ -29,10 +29,10 @@ struct Answer {
     /// `ack`, `gap` or `err`; none at the end.
     #[serde(rename = "type")]
     kind: Option<String>,
-    /// The message's number in the batch, where it is about one.
+    /// At the end, the place of the last message in the stream.
     #[serde(default)]
     seq: u64,
-    /// At the end: messages that were taken.
+    /// At the end, how many messages were taken.
     count: Option<u64>,
     error: Option<ApiError>,
 }
@@ -46,8 +46,8 @@ pub(super) struct Flight {
     connection: watch::Receiver<bool>,
 }
 
-/// Sends messages as one batch. Those that a subject takes once go without their id: the server would pass over one
-/// whose id is just being stored, and count it as stored.
+/// Sends messages as one batch, without their ids: the server would pass over one whose id is just being stored, and
+/// count it as stored.
 pub(super) async fn launch(broker: &Broker, messages: Vec<Outgoing>) -> Result<Flight, PublishError> {
     let (client, connection) = (&broker.client, broker.changes());
     // Its last token is the batch's id.
@@ -72,9 +72,8 @@ pub(super) async fn launch(broker: &Broker, messages: Vec<Outgoing>) -> Result<F
 }
 
 impl Flight {
-    /// Waits until all are stored, or were before.
-    pub(super) async fn landed(mut self, limit: Instant) -> Result<(), PublishError> {
-        let mut known_last = 0;
+    /// Waits until all are stored; gives the place of the last.
+    pub(super) async fn landed(mut self, limit: Instant) -> Result<u64, PublishError> {
         loop {
             let silent = limit.min(Instant::now() + SILENCE);
             let answer = tokio::select! {
@@ -89,15 +88,9 @@ impl Flight {
             let Answer { kind, seq, count, error } =
                 serde_json::from_slice(&answer.payload).map_err(|_| PublishError::Unconfirmed)?;
             match (kind.as_deref(), error, count) {
-                (_, Some(error), _) => {
-                    ack::refused(error)?;
-                    if seq == self.count {
-                        known_last = 1;
-                    }
-                }
+                (_, Some(error), _) => return Err(PublishError::of(error.code(), error.description)),
                 (Some("ack"), None, _) => {}
-                // The last message is not counted where it was stored before.
-                (None, None, Some(taken)) if taken + known_last == self.count => return Ok(()),
+                (None, None, Some(taken)) if taken == self.count => return Ok(seq),
                 // Some were lost on their way.
                 _ => return Err(PublishError::Unconfirmed),
             }

@@ -70,8 +70,8 @@ fn replays(settings: &Settings) -> StreamSpec {
     only(stream::Config {
         discard: DiscardPolicy::Old,
         max_age: DAY,
-        // A subject takes one message: ids need not be remembered, and a large replay has many.
-        duplicate_window: Duration::from_secs(1),
+        // For what is sent again within one try to store it. A large replay would have many to remember.
+        duplicate_window: Duration::from_secs(30),
         compression: Some(Compression::S2),
         max_bytes: settings.bytes(GW_REPLAY, 4 * GIB),
         allow_batch_publish: true,
