@@ -29,7 +29,12 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) async fn start() -> Self {
-        let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32");
+        Self::publishing("auto").await
+    }
+
+    /// With a gateway that stores messages this way.
+    pub(crate) async fn publishing(mode: &str) -> Self {
+        let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").with("GW_PUBLISH", mode);
         Self { world: setup.start().await, receiver: Receiver::start().await }
     }
 

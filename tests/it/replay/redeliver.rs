@@ -19,7 +19,16 @@ fn set(ids: &[String]) -> BTreeSet<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_is_killed_in_the_middle_of_a_replay_resumes_it_and_every_event_arrives_once() {
-    let mut ground = Ground::start().await;
+    killed_in_the_middle("batch").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_does_so_too_where_each_message_is_stored_by_itself() {
+    killed_in_the_middle("pipeline").await;
+}
+
+async fn killed_in_the_middle(mode: &str) {
+    let mut ground = Ground::publishing(mode).await;
     let ids = ground.events("org_1", 0..3_000).await;
     let replay = ground.replay(json!({ "mode": "redeliver", "to": "subject", "ratePerSecond": 1_500 })).await;
     let filter = subject::replayed_of(&replay);
