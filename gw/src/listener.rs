@@ -37,7 +37,7 @@ impl Listener {
     /// Serves until told to stop; requests in hand are answered first.
     pub(crate) async fn serve(self, app: Router, stop: CancellationToken) {
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD).pipeline_flush(true);
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD);
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         loop {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures_util::StreamExt;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::debug;
 
 use crate::{
@@ -20,6 +20,8 @@ const BATCH: usize = 64;
 const BATCH_BYTES: usize = 2 << 20;
 /// The broker forgets a follower that asks for nothing for so long; it is made anew where it stood.
 const FORGOTTEN: Duration = Duration::from_secs(120);
+/// How late the broker's word that a request has ended may be: less than the client waits for it.
+const LATE: Duration = Duration::from_secs(3);
 /// Pause before a follower is made anew.
 const AGAIN: Duration = Duration::from_millis(500);
 /// How long one that can neither be asked nor made anew is kept at it.
@@ -53,6 +55,8 @@ pub struct Follower {
     /// Where to begin instead, until something was read: a time, milliseconds since the epoch.
     since: Option<i64>,
     consumer: Option<PullConsumer>,
+    /// How many messages it handed out.
+    given: u64,
     pull: Option<Pull>,
 }
 
@@ -61,8 +65,10 @@ struct Pull {
     messages: pull::Batch,
     /// Of the connection, since it was asked: what the broker sent meanwhile may have reached nobody.
     changes: watch::Receiver<bool>,
-    /// Whether it gave anything.
-    fruitful: bool,
+    /// How many messages it gave.
+    got: usize,
+    /// Until when the broker ends it. The client ends it too, some seconds later, and drops what had come.
+    until: Instant,
     /// The last sequence of the stream when it was asked.
     asked_at: u64,
 }
@@ -77,7 +83,7 @@ impl Follower {
     /// Follows a stream's messages that match one of the filters, beginning behind a sequence.
     #[must_use]
     pub fn after(broker: &Broker, stream: &'static str, filters: Vec<String>, place: u64) -> Self {
-        Self { broker: broker.clone(), stream, filters, place, since: None, consumer: None, pull: None }
+        Self { broker: broker.clone(), stream, filters, place, since: None, consumer: None, given: 0, pull: None }
     }
 
     /// Follows what was stored at or after a time, milliseconds since the epoch, as far as the stream holds it.
@@ -118,18 +124,26 @@ impl Follower {
             message = pull.messages.next() => message.transpose().map_err(failed)?,
         };
         let Some(message) = message else {
-            let (fruitful, asked_at) = (pull.fruitful, pull.asked_at);
+            let (got, asked_at, until) = (pull.got, pull.asked_at, pull.until);
             self.pull = None;
-            if fruitful {
+            if got < BATCH && Instant::now() > until {
+                return Err(failed("who ended the request is not known".into()));
+            }
+            if got > 0 {
                 return Ok(None);
             }
             (self.place, self.since) = (self.place.max(asked_at), None);
             return Ok(Some(Next::Quiet { sequence: self.place }));
         };
-        pull.fruitful = true;
-        let Some(message) = Message::consumed(message.message).filter(|message| message.sequence > self.place) else {
+        pull.got += 1;
+        let Some(message) = Message::consumed(message.message) else { return Ok(None) };
+        if message.order != self.given + 1 {
+            return Err(failed("a message is missing".into()));
+        }
+        self.given = message.order;
+        if message.sequence <= self.place {
             return Ok(None);
-        };
+        }
         (self.place, self.since) = (message.sequence, None);
         Ok(Some(Next::Message(Box::new(message))))
     }
@@ -144,13 +158,16 @@ impl Follower {
         }
         let consumer = match self.consumer.take() {
             Some(consumer) => consumer,
-            None => self.open().await?,
+            None => {
+                self.given = 0;
+                self.open().await?
+            }
         };
-        let changes = self.broker.changes();
+        let (changes, until) = (self.broker.changes(), Instant::now() + patience + LATE);
         let asked = consumer.batch().max_messages(BATCH).max_bytes(BATCH_BYTES).expires(patience).messages().await;
         let messages = asked.map_err(|error| failed(Box::new(error)))?;
         self.consumer = Some(consumer);
-        self.pull = Some(Pull { messages, changes, fruitful: false, asked_at: state.last_sequence });
+        self.pull = Some(Pull { messages, changes, got: 0, until, asked_at: state.last_sequence });
         Ok(None)
     }
 

@@ -20,7 +20,6 @@ use crate::{
 
 /// How long one pull request waits for messages.
 const EXPIRES: Duration = Duration::from_secs(5);
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// At a stop: how long the broker may be silent before nothing more of a pull is on its way.
 const LAST: Duration = Duration::from_millis(200);
 /// How often the broker is asked how far everything is done.
@@ -154,7 +153,7 @@ async fn pull(
         .max_messages(room.slots())
         .max_bytes(PULL)
         .expires(EXPIRES)
-        .heartbeat(HEARTBEAT)
+        // No heartbeats: the client's batch loses the wake-up of whatever follows one.
         .messages()
         .await
         .map_err(|error| Error::reading(consumer.stream, error))?;
