@@ -166,12 +166,8 @@ async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, sto
                 }
                 frame::event(message.sequence, &kind, &message.payload)
             }
-            Ok(Next::Expired { first }) => {
-                let words = Error::Expired { first }.problem();
-                let words = serde_json::to_vec(&words).unwrap_or_default();
-                let _left = frames.send(frame::last_words("error", &words)).await.is_err();
-                return;
-            }
+            Ok(Next::Expired { first }) => return say_last(&frames, &Error::Expired { first }).await,
+            Ok(Next::Unknown { last }) => return say_last(&frames, &Error::Unknown { last }).await,
             Err(error) => {
                 warn!(error = %schemas::cause::Chain(&error), "feed.ended");
                 return;
@@ -181,4 +177,10 @@ async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, sto
             return;
         }
     }
+}
+
+/// Says why nothing follows.
+async fn say_last(frames: &mpsc::Sender<Bytes>, why: &Error) {
+    let words = serde_json::to_vec(&why.problem()).unwrap_or_default();
+    let _left = frames.send(frame::last_words("error", &words)).await.is_err();
 }

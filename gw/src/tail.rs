@@ -18,16 +18,16 @@ use crate::{
 
 /// Between two tries to open the stream again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How often to look whether the connection stands.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// What is read, and from where on.
 struct Tail<'a> {
     broker: &'a Broker,
     filters: Vec<String>,
     start: Start,
-    /// Whether the reader is known to have lost the stream.
-    lost: bool,
+    /// How many lines are to be printed still.
+    left: u64,
+    /// Whether it was said that the stream is lost.
+    said: bool,
 }
 
 pub(crate) async fn run(args: TailArgs) -> Result<(), Error> {
@@ -64,64 +64,42 @@ impl Tail<'_> {
             Some(Code::StreamNotFound) => Error::Topology,
             _ => Error::Broker(error),
         })?;
-        // A sequence, so that nothing is missed where the reader has to be opened again.
         let start = since.map_or(Start::Sequence(info.state.last_sequence + 1), Start::Since);
         let lanes: &[bool] = if args.history { &[false, true] } else { &[false] };
         let filter = |history| subject::events_of(args.org.as_deref(), args.provider.as_deref(), history);
-        Ok(Tail { broker, filters: lanes.iter().map(|history| filter(*history)).collect(), start, lost: false })
+        let filters = lanes.iter().map(|history| filter(*history)).collect();
+        Ok(Tail { broker, filters, start, left: args.count.unwrap_or(u64::MAX), said: false })
     }
 
     async fn follow(&mut self, args: &TailArgs) -> Result<(), Error> {
-        let style = Style::of_stdout();
-        let mut left = args.count.unwrap_or(u64::MAX);
-        let mut reader = None;
-        while left > 0 {
-            let message = tokio::select! {
-                message = self.next(&mut reader) => message,
-                () = reconnected(self.broker) => {
-                    reader = None;
-                    continue;
-                }
-            };
-            match message {
-                Ok(message) => {
-                    left -= 1;
-                    self.lost = false;
-                    self.start = Start::Sequence(message.sequence + 1);
-                    output::line(if args.json { one_line(&message.payload) } else { human(&message, style) })?;
-                }
-                Err(error) => {
-                    reader = None;
-                    self.say_lost(&error);
-                    tokio::time::sleep(PAUSE).await;
-                }
+        while let Some(lost) = self.print(args).await? {
+            if !std::mem::replace(&mut self.said, true) {
+                eprintln!("gw: the stream is lost and will be opened again: {}", chain(&lost));
             }
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }
 
-    async fn next(&self, reader: &mut Option<Reader>) -> Result<Message, nats::Error> {
-        let open = match reader {
-            Some(open) => open,
-            None => reader.insert(Reader::open(self.broker, GW_EVENT, &self.filters, self.start, false).await?),
+    /// Prints until there were enough. Otherwise says why the stream has to be opened again.
+    async fn print(&mut self, args: &TailArgs) -> Result<Option<nats::Error>, Error> {
+        let style = Style::of_stdout();
+        let mut reader = match Reader::open(self.broker, GW_EVENT, &self.filters, self.start, false).await {
+            Ok(reader) => reader,
+            Err(error) => return Ok(Some(error)),
         };
-        open.next().await
-    }
-
-    fn say_lost(&mut self, error: &nats::Error) {
-        if !self.lost {
-            eprintln!("gw: the stream is lost and will be opened again: {}", chain(error));
-            self.lost = true;
+        while self.left > 0 {
+            let message = match reader.next().await {
+                Ok(message) => message,
+                Err(error) => return Ok(Some(error)),
+            };
+            (self.left, self.said) = (self.left - 1, false);
+            // In another stream of this name, places are others; the time is not.
+            self.start = Start::Since(message.stored_at + 1);
+            output::line(if args.json { one_line(&message.payload) } else { human(&message, style) })?;
         }
+        Ok(None)
     }
-}
-
-/// Ends when the connection was lost and stands again. A reader would only notice by the heartbeats it missed.
-async fn reconnected(broker: &Broker) {
-    while broker.is_connected() {
-        tokio::time::sleep(LOOK).await;
-    }
-    broker.connected().await;
 }
 
 /// The body as one line: a line break in JSON only ever stands between its parts.

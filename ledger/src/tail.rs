@@ -123,14 +123,21 @@ impl Tail {
     async fn read(&mut self, reader: &mut Reader) -> Result<(), End> {
         let mut look = Instant::now() + LOOK;
         let mut idle = true;
+        let mut changes = self.broker.changes();
         loop {
-            match timeout_at(look, reader.next()).await {
+            let message = tokio::select! {
+                biased;
+                // A broker that died may have forgotten what it handed out: some of it is read again.
+                _ = changes.changed() => return Err(End::Reopen),
+                message = timeout_at(look, reader.next()) => message,
+            };
+            match message {
                 Ok(Ok(message)) => {
                     idle = false;
                     self.place = number(message.sequence);
                     self.tell(Some(message)).await?;
                 }
-                Ok(Err(_ended)) => return Err(End::Reopen),
+                Ok(Err(_replaced)) => return Err(End::Reopen),
                 Err(_elapsed) => {}
             }
             if Instant::now() >= look {

@@ -112,8 +112,9 @@ impl Broker {
         let _closed = connected.wait_for(|connected| !*connected).await.is_err();
     }
 
-    /// Tells of the next change of the connection from now on.
-    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
+    /// Tells of the next change of the connection from now on, also of one that is over already.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<bool> {
         let mut connected = self.connected.clone();
         connected.mark_unchanged();
         connected
@@ -242,7 +243,7 @@ impl Link {
 
     async fn up(&self) {
         if self.is_ours().await {
-            self.state.send_replace(true);
+            self.state.send_if_modified(|connected| !std::mem::replace(connected, true));
             debug!("nats.up");
         }
     }

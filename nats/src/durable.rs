@@ -7,7 +7,7 @@ use std::{
 
 use async_nats::{
     Subscriber,
-    jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info, ReplayPolicy},
+    jetstream::consumer::{AckPolicy, Config, Info, ReplayPolicy},
 };
 use futures_util::StreamExt;
 use schemas::instant;
@@ -168,12 +168,7 @@ fn fresh(wanted: &Durable) -> Config {
     Config {
         durable_name: Some(wanted.name.clone()),
         name: Some(wanted.name.clone()),
-        deliver_policy: match policy(wanted.start) {
-            DeliverPolicy::ByStartSequence { start_sequence } => {
-                DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
-            }
-            other => other,
-        },
+        deliver_policy: policy(wanted.start),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         // A message that is never settled must stay visible: whoever reads it counts, and buries it by name.

@@ -118,11 +118,8 @@ impl Jobs {
     pub async fn list<S: DeserializeOwned>(&self) -> Result<Vec<Held<S>>, Error> {
         let filters = [subject::JOB_STATES.to_owned()];
         let mut reader = Reader::open(&self.broker, GW_JOB, &filters, Start::First, false).await?;
-        let mut left = reader.waiting();
         let mut jobs = Vec::new();
-        while left > 0 {
-            let Some(message) = reader.next_waiting(NEXT).await? else { break };
-            left = message.pending;
+        while let Some(message) = reader.next_waiting(NEXT).await? {
             let job = message.subject.rsplit('.').next().unwrap_or_default();
             jobs.extend(held(job, &message).ok());
         }

@@ -17,6 +17,7 @@ mod payload;
 pub mod publish;
 mod pull;
 mod read;
+mod requests;
 mod settle;
 pub mod topology;
 pub mod trace;
@@ -30,7 +31,7 @@ pub use message::{Message, Outgoing, Timer, is_brokers};
 pub use payload::Payloads;
 pub use publish::{Landing, Mode, PublishError, Publisher, Stored};
 pub use pull::Pull;
-pub use read::{Reader, Start, batch, count, delete, first_since, get, last, next_from, subjects};
+pub use read::{Reader, Start, batch, count, delete, first_since, get, holds, last, next_from, subjects};
 pub use settle::{acknowledge, give_back, keep_alive};
 
 /// Under which name the client library logs.

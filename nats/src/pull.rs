@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use async_nats::{Client, StatusCode, Subject, Subscriber};
-use futures_util::StreamExt;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
-use crate::{connect::Broker, error::Error, message::Message};
+use crate::{
+    connect::Broker,
+    error::Error,
+    message::Message,
+    requests::{Answer, Ask, Requests},
+};
 
 /// How long a request waits at the server, in seconds: between the two, so that those of many consumers spread.
 const EXPIRES: std::ops::Range<u64> = 24..36;
@@ -19,54 +22,27 @@ const LAST: Duration = Duration::from_millis(200);
 /// Reads a durable consumer's messages.
 #[derive(Debug)]
 pub struct Pull {
-    broker: Broker,
-    stream: String,
-    consumer: String,
-    messages: Subscriber,
-    inbox: Subject,
-    /// Messages asked for and not yet received.
-    wanted: usize,
-    /// When the last request is over at the latest.
-    over: Instant,
+    requests: Requests,
 }
 
 impl Pull {
     /// Listens; nothing is asked for yet.
     pub async fn open(broker: &Broker, stream: &str, consumer: &str) -> Result<Self, Error> {
-        let inbox: Subject = broker.client.new_inbox().into();
-        let messages = broker
-            .client
-            .subscribe(inbox.clone())
-            .await
-            .map_err(|error| Error::Read { stream: stream.to_owned(), source: Box::new(error) })?;
-        Ok(Self {
-            broker: broker.clone(),
-            stream: stream.to_owned(),
-            consumer: consumer.to_owned(),
-            messages,
-            inbox,
-            wanted: 0,
-            over: Instant::now(),
-        })
+        Ok(Self { requests: Requests::open(broker, stream, consumer).await? })
     }
 
     /// The next message; asks for up to `room` at a time. May be dropped while it waits. An error ends the pull: the
     /// connection or the consumer is gone, or another server leads it.
     pub async fn next(&mut self, room: usize) -> Result<Message, Error> {
-        let broker = self.broker.clone();
-        let mut lost = std::pin::pin!(broker.lost());
         loop {
-            if self.wanted <= room / 2 || Instant::now() >= self.over {
+            let wanted = self.requests.wanted();
+            if Instant::now() >= self.requests.over() {
                 self.ask(room).await?;
+            } else if wanted <= room / 2 {
+                self.ask(room.saturating_sub(wanted)).await?;
             }
-            let message = tokio::select! {
-                biased;
-                message = self.messages.next() => message.ok_or_else(|| self.failed("the connection is closed"))?,
-                () = &mut lost => return Err(self.failed("the connection is down")),
-                () = sleep_until(self.over) => continue,
-            };
-            if let Some(message) = self.take(message)? {
-                return Ok(message);
+            if let Answer::Message(message, _) = self.requests.next(self.requests.over()).await? {
+                return Ok(*message);
             }
         }
     }
@@ -75,57 +51,18 @@ impl Pull {
     /// `ack_wait`.
     pub async fn close(mut self) -> Vec<Message> {
         let mut left = Vec::new();
-        while self.wanted > 0
-            && let Ok(Some(message)) = timeout(LAST, self.messages.next()).await
-        {
-            match self.take(message) {
-                Ok(message) => left.extend(message),
-                Err(_ended) => break,
+        while self.requests.wanted() > 0 {
+            match self.requests.next(Instant::now() + LAST).await {
+                Ok(Answer::Message(message, _)) => left.push(*message),
+                Ok(Answer::Over | Answer::Word) => {}
+                Ok(Answer::Silence) | Err(_) => break,
             }
         }
         left
     }
 
-    async fn ask(&mut self, room: usize) -> Result<(), Error> {
-        let now = Instant::now();
-        if now >= self.over {
-            self.wanted = 0;
-        }
-        let batch = room.saturating_sub(self.wanted).max(1);
+    async fn ask(&mut self, batch: usize) -> Result<(), Error> {
         let expires = Duration::from_secs(rand::random_range(EXPIRES));
-        let request = format!(r#"{{"batch":{batch},"expires":{}}}"#, expires.as_nanos());
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
-        let client: &Client = &self.broker.client;
-        client
-            .publish_with_reply(subject, self.inbox.clone(), request.into())
-            .await
-            .map_err(|error| Error::Read { stream: self.stream.clone(), source: Box::new(error) })?;
-        self.wanted += batch;
-        self.over = now + expires + GRACE;
-        Ok(())
-    }
-
-    /// A message, or what the server says of a request.
-    fn take(&mut self, message: async_nats::Message) -> Result<Option<Message>, Error> {
-        let Some(status) = message.status else {
-            self.wanted = self.wanted.saturating_sub(1);
-            return Ok(Message::consumed(message));
-        };
-        let header = |name: &str| message.headers.as_ref()?.get(name)?.as_str().parse::<usize>().ok();
-        let words = message.description.as_deref().unwrap_or_default();
-        match status {
-            StatusCode::IDLE_HEARTBEAT => {}
-            // The request is over: its time has come, or its message is too large for it.
-            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => {
-                let rest = header("Nats-Pending-Messages").unwrap_or(self.wanted);
-                self.wanted = self.wanted.saturating_sub(rest);
-            }
-            _ => return Err(self.failed(&format!("the server ended the pull: {status} {words}"))),
-        }
-        Ok(None)
-    }
-
-    fn failed(&self, why: &str) -> Error {
-        Error::Read { stream: self.stream.clone(), source: format!("{}: {why}", self.consumer).into() }
+        self.requests.ask(Ask { batch, max_bytes: None, expires, grace: GRACE, heartbeat: None }).await
     }
 }

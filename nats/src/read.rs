@@ -2,10 +2,6 @@
 
 use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
-use async_nats::jetstream::consumer::DeliverPolicy;
-use time::OffsetDateTime;
-use tracing::debug;
-
 use crate::{
     connect::Broker,
     error::{Code, Error},
@@ -13,10 +9,12 @@ use crate::{
 };
 
 mod batch;
+mod ephemeral;
 mod reader;
 
 pub(crate) use batch::batch_of;
 pub use batch::{batch, first_since};
+pub(crate) use ephemeral::{Ephemeral, Wanted, policy};
 pub use reader::Reader;
 
 /// How long the consumer of a count lives, should nobody come to delete it.
@@ -37,26 +35,6 @@ pub enum Start {
     LastPerSubject,
 }
 
-/// A name for a consumer that is not kept. Only with a name does its filter stand in the subject that asks for it, where
-/// permissions can tell one from another.
-pub(crate) fn consumer_name(what: &str) -> String {
-    format!("{what}-{:016x}", rand::random::<u64>())
-}
-
-pub(crate) fn policy(start: Start) -> DeliverPolicy {
-    match start {
-        Start::First => DeliverPolicy::All,
-        Start::New => DeliverPolicy::New,
-        // Sequences begin with 1.
-        Start::Sequence(first) => DeliverPolicy::ByStartSequence { start_sequence: first.max(1) },
-        Start::LastPerSubject => DeliverPolicy::LastPerSubject,
-        Start::Since(millis) => DeliverPolicy::ByStartTime {
-            start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
-                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        },
-    }
-}
-
 /// One message of a stream by its sequence, or none where the stream does not hold it any more.
 pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
     // The broker takes 0 for no question at all.
@@ -71,55 +49,42 @@ pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &st
     direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
-/// Whether a stream holds a message of the range, as its leader knows. For ranges of which few were removed.
-pub(crate) async fn holds(broker: &Broker, stream: &str, range: RangeInclusive<u64>) -> Result<bool, Error> {
+/// Whether a stream holds a message of the range that matches one of the filters, as its leader knows. What a consumer
+/// or a direct read tells may be of a replica that lags.
+pub async fn holds(
+    broker: &Broker,
+    stream: &str,
+    filters: &[String],
+    range: RangeInclusive<u64>,
+) -> Result<bool, Error> {
     #[derive(serde::Deserialize)]
-    struct Info {
-        state: State,
+    struct Found {
+        message: Place,
     }
     #[derive(serde::Deserialize)]
-    struct State {
-        messages: u64,
-        first_seq: u64,
-        last_seq: u64,
-        #[serde(default)]
-        deleted: Option<Vec<u64>>,
+    struct Place {
+        seq: u64,
     }
-    let what = format!("STREAM.INFO.{stream}");
-    let Info { state } = broker.api(&what, &serde_json::json!({ "deleted_details": true })).await?;
-    let (first, last) = (state.first_seq.max(*range.start()), state.last_seq.min(*range.end()));
-    if state.messages == 0 || first > last {
+    if range.is_empty() {
         return Ok(false);
     }
-    let removed = state.deleted.unwrap_or_default().iter().filter(|place| (first..=last).contains(place)).count();
-    Ok((removed as u64) < last - first + 1)
+    for filter in filters {
+        let next = serde_json::json!({ "seq": range.start(), "next_by_subj": filter });
+        match broker.api::<Found>(&format!("STREAM.MSG.GET.{stream}"), &next).await {
+            Ok(found) if range.contains(&found.message.seq) => return Ok(true),
+            Ok(_behind) => {}
+            Err(error) if error.code() == Some(Code::NoMessage) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
 }
 
 /// How many messages of a stream match one of the filters, from a sequence on.
 pub async fn count(broker: &Broker, stream: &str, filters: &[String], from: u64) -> Result<u64, Error> {
-    #[derive(serde::Deserialize)]
-    struct Made {
-        num_pending: u64,
-    }
-    let start = match from {
-        0 | 1 => serde_json::json!({ "deliver_policy": "all" }),
-        from => serde_json::json!({ "deliver_policy": "by_start_sequence", "opt_start_seq": from }),
-    };
-    let name = consumer_name("count");
-    let mut config = serde_json::json!({
-        "name": name, "description": "gangway count", "filter_subjects": filters, "ack_policy": "none", "replay_policy": "instant",
-        "inactive_threshold": COUNTED.as_nanos() as u64, "num_replicas": 1, "mem_storage": true,
-    });
-    if let (Some(config), serde_json::Value::Object(start)) = (config.as_object_mut(), start) {
-        config.extend(start);
-    }
-    let request = serde_json::json!({ "stream_name": stream, "config": config });
-    let made: Made = broker.api(&format!("CONSUMER.CREATE.{stream}.{name}"), &request).await?;
-    let what = format!("CONSUMER.DELETE.{stream}.{name}");
-    if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
-        debug!(error = &error as &dyn std::error::Error, "count.delete");
-    }
-    Ok(made.num_pending)
+    let wanted = Wanted { stream: stream.to_owned(), filters: filters.to_vec(), headers_only: true };
+    let start = if from > 1 { Start::Sequence(from) } else { Start::First };
+    Ephemeral::create(broker, "count", &wanted, start, COUNTED).await.map(|counted| counted.waiting)
 }
 
 /// The last message of a subject, or none. A replica that lags may give one before it.

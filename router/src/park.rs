@@ -50,25 +50,22 @@ impl Inner {
     async fn release(&self, provider: &str) -> Result<usize, Failure> {
         let mut reader =
             Reader::open(&self.deps.broker, GW_PARKED, &[subject::parked_of(provider)], Start::First, true).await?;
-        let mut left = reader.waiting();
         let mut released = 0;
         let mut run = Vec::with_capacity(RUN);
-        while left > 0 {
+        loop {
             let next = reader.next_waiting(NEXT).await;
             let Ok(Some(message)) = next else {
-                // The rest is gone already, or slow; what was found is not given up for it.
+                // Nothing is left, or it is slow; what was found is not given up for it.
                 released += self.release_run(&run).await?;
                 return next.map(|_gone| released).map_err(Into::into);
             };
-            left = message.pending;
             if Delivery::from_headers(&message.header_list()).is_ok_and(|delivery| self.may_claim(&delivery)) {
                 run.push(message.sequence);
             }
-            if run.len() == RUN || left == 0 {
+            if run.len() == RUN {
                 released += self.release_run(&std::mem::take(&mut run)).await?;
             }
         }
-        Ok(released)
     }
 
     /// Whether a link claims it, as far as its headers tell: what they had no room for stands in the body only.

@@ -30,8 +30,8 @@ use crate::{
 const PAGE: i64 = 500;
 /// Keys written at once.
 const IN_FLIGHT: usize = 16;
-/// A bucket that says nothing for this long has said everything.
-const SILENCE: Duration = Duration::from_secs(2);
+/// How long the next value of a bucket may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the buckets hold now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -174,10 +174,7 @@ async fn held<T: DeserializeOwned>(vault: &Vault, bucket: &Bucket) -> Result<Has
     let all = [">".to_owned()];
     let mut reader = Reader::open(&vault.broker, &bucket.stream(), &all, Start::LastPerSubject, false).await?;
     let mut held = HashMap::new();
-    if reader.waiting() == 0 {
-        return Ok(held);
-    }
-    while let Some(message) = reader.next_within(SILENCE).await? {
+    while let Some(message) = reader.next_waiting(PATIENCE).await? {
         // `$KV.<bucket>.<key>`
         if let Some(key) = message.subject.splitn(3, '.').nth(2) {
             match (message.payload.is_empty(), serde_json::from_slice(&message.payload)) {
@@ -185,9 +182,6 @@ async fn held<T: DeserializeOwned>(vault: &Vault, bucket: &Bucket) -> Result<Has
                 (false, Ok(value)) => held.insert(key.to_owned(), Held::Value(value)),
                 (false, Err(_)) => held.insert(key.to_owned(), Held::Unreadable),
             };
-        }
-        if message.pending == 0 {
-            break;
         }
     }
     Ok(held)

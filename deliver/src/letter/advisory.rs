@@ -147,10 +147,8 @@ impl Advisories {
     async fn has_letter(&self, stage: &str, stream: &str, sequence: u64, at: i64) -> Result<bool, Error> {
         let filter = [subject::dead_of(Some(stage), None)];
         let mut reader = Reader::open(&self.0.broker, GW_DLQ, &filter, Start::Since(at - BEFORE), true).await?;
-        let (sequence, mut left) = (sequence.to_string(), reader.waiting());
-        while left > 0 {
-            let Some(letter) = reader.next_waiting(NEXT).await? else { break };
-            left = letter.pending;
+        let sequence = sequence.to_string();
+        while let Some(letter) = reader.next_waiting(NEXT).await? {
             if letter.header(header::DLQ_STREAM) == Some(stream)
                 && letter.header(header::DLQ_SEQUENCE) == Some(&sequence)
             {

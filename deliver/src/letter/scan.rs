@@ -80,12 +80,11 @@ pub(super) async fn page(
     };
     let filter = [subject::dead_of(which.stage.as_deref(), which.reason.as_deref())];
     let mut reader = Reader::open(broker, GW_DLQ, &filter, start, true).await?;
-    let (mut left, mut looked) = (reader.waiting(), 0);
+    let mut looked = 0;
     let mut letters = Vec::new();
-    while left > 0 {
-        // Letters go while they are read: they are dropped, or end.
-        let Some(message) = reader.next_waiting(NEXT).await? else { break };
-        (left, looked) = (message.pending, looked + 1);
+    // Letters go while they are read: they are dropped, or end.
+    while let Some(message) = reader.next_waiting(NEXT).await? {
+        looked += 1;
         let (sequence, late) = (message.sequence, which.until.is_some_and(|until| message.stored_at >= until));
         let letter = Letter::of(message);
         if late {
@@ -95,7 +94,7 @@ pub(super) async fn page(
             letters.push(letter);
         }
         if letters.len() >= limit || looked >= SCAN {
-            return Ok(Page { letters, next: (left > 0).then_some(sequence + 1) });
+            return Ok(Page { letters, next: (reader.waiting() > 0).then_some(sequence + 1) });
         }
     }
     Ok(Page { letters, next: None })

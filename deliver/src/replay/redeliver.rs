@@ -144,12 +144,14 @@ impl Walk for Redeliver {
         }
         let (filter, start) = ([subject::replayed_of(&replay.request.id)], Start::Sequence(replay.landed + 1));
         let mut copies = Reader::open(&self.deps.broker, GW_REPLAY, &filter, start, true).await?;
-        let mut left = copies.waiting();
-        while left > 0
-            && let Some(copy) = copies.next_waiting(PATIENCE).await?
-        {
-            left = copy.pending;
+        let mut last = replay.landed;
+        while let Some(copy) = copies.next_waiting(PATIENCE).await? {
+            last = copy.sequence;
             ids.extend(copy.header("ce-id").map(str::to_owned));
+        }
+        // What was read may be of a replica that lags.
+        if nats::holds(&self.deps.broker, GW_REPLAY, &filter, last + 1..=u64::MAX).await? {
+            return Err("the copies that a replica of GW_REPLAY does not have yet are not known".into());
         }
         Ok(ids)
     }

@@ -144,9 +144,6 @@ async fn parked(moment: &Moment<'_>, name: &str, rows: i64) -> Result<i64, Error
         if let Some(delivery) = message.header(header::DELIVERY) {
             missed.remove(&batch::text(delivery));
         }
-        if message.pending == 0 {
-            break;
-        }
     }
     if !missed.is_empty() {
         // What was released meanwhile is parked no more.

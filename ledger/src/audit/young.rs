@@ -45,8 +45,7 @@ impl Young {
         if old {
             let all = [">".to_owned()];
             let mut reader = Reader::open(broker, source.stream(), &all, Start::Since(aged), true).await?;
-            let none = reader.waiting() == 0;
-            let young = if none { None } else { reader.next_waiting(PATIENCE).await? };
+            let young = reader.next_waiting(PATIENCE).await?;
             from = young.map_or(extent.last + 1, |message| i64::try_from(message.sequence).unwrap_or(i64::MAX));
         }
         Ok(Self { sealed, from: from.max(sealed + 1), aged, made_at: extent.made_at() })

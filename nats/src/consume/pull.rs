@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{PullConsumer, pull};
-use futures_util::StreamExt;
 use tokio::{
     sync::mpsc::Sender,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -15,11 +13,14 @@ use super::{Consumer, PULL, Slot};
 use crate::{
     error::{Code, Error},
     message::Message,
+    requests::{Answer, Ask, Requests},
     topology,
 };
 
 /// How long one pull request waits for messages.
 const EXPIRES: Duration = Duration::from_secs(5);
+/// A request that the server has not ended this long after its time is lost.
+const GRACE: Duration = Duration::from_secs(5);
 /// At a stop: how long the broker may be silent before nothing more of a pull is on its way.
 const LAST: Duration = Duration::from_millis(200);
 /// How often the broker is asked how far everything is done.
@@ -66,21 +67,20 @@ async fn pull_until_failure(
     stop: &CancellationToken,
     ready: &impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let Some(handle) = stop.run_until_cancelled(open(consumer, floor)).await.transpose()? else { return Ok(()) };
+    let Some(mut requests) = stop.run_until_cancelled(open(consumer, floor)).await.transpose()? else { return Ok(()) };
     if std::mem::take(failing) {
         info!(stream = consumer.stream, consumer = consumer.name, "consumer.back");
     }
-    while consumer.broker.is_connected() {
+    loop {
         if !ready() && !stop.is_cancelled() {
             sleep(UNREADY).await;
             continue;
         }
-        if stop.is_cancelled() || pull(consumer, &handle, sender, stop).await?.is_none() {
+        if stop.is_cancelled() || pull(consumer, &mut requests, sender, stop).await?.is_none() {
             return Ok(());
         }
         floor.refresh(consumer).await?;
     }
-    Err(Error::reading(consumer.stream, "the connection is down"))
 }
 
 /// How far a consumer was last seen to have everything done, in which stream of this name.
@@ -119,7 +119,7 @@ impl Floor {
 
 /// Finds the consumer, and makes it anew where somebody deleted it: it goes on where it was last seen, and where it was
 /// never seen with the first message that the stream holds. What was dealt with is found to be done.
-async fn open(consumer: &Consumer, floor: &mut Floor) -> Result<PullConsumer, Error> {
+async fn open(consumer: &Consumer, floor: &mut Floor) -> Result<Requests, Error> {
     consumer.broker.connected().await;
     let known = *floor;
     floor.asked = None;
@@ -133,41 +133,26 @@ async fn open(consumer: &Consumer, floor: &mut Floor) -> Result<PullConsumer, Er
         }
         Err(error) => return Err(error),
     }
-    let context = consumer.broker.jetstream();
-    let stream = context.get_stream_no_info(consumer.stream).await;
-    let stream = stream.map_err(|error| Error::reading(consumer.stream, error))?;
-    stream.get_consumer(consumer.name).await.map_err(|error| Error::reading(consumer.stream, error))
+    Requests::open(&consumer.broker, consumer.stream, consumer.name).await
 }
 
 /// One pull. None when nobody listens any more.
 async fn pull(
     consumer: &Consumer,
-    handle: &PullConsumer,
+    requests: &mut Requests,
     sender: &Sender<(Message, Slot)>,
     stop: &CancellationToken,
 ) -> Result<Option<()>, Error> {
-    let failed = |error| Error::reading(consumer.stream, error);
     let Some(mut room) = stop.run_until_cancelled(consumer.slots.take()).await else { return Ok(None) };
-    let mut batch: pull::Batch = handle
-        .batch()
-        .max_messages(room.slots())
-        .max_bytes(PULL)
-        .expires(EXPIRES)
-        // No heartbeats: the client's batch loses the wake-up of whatever follows one.
-        .messages()
-        .await
-        .map_err(|error| Error::reading(consumer.stream, error))?;
-    let mut lost = std::pin::pin!(consumer.broker.lost());
-    loop {
-        let message = tokio::select! {
-            biased;
-            message = next(&mut batch, stop) => message,
-            () = &mut lost => return Err(Error::reading(consumer.stream, "the connection is down")),
+    let (batch, max_bytes) = (room.slots(), Some(PULL));
+    requests.ask(Ask { batch, max_bytes, expires: EXPIRES, grace: GRACE, heartbeat: None }).await?;
+    while requests.wanted() > 0 {
+        let (message, size) = match next(requests, stop).await? {
+            Answer::Message(message, size) => (*message, size),
+            Answer::Over | Answer::Word => continue,
+            Answer::Silence if stop.is_cancelled() => return Ok(None),
+            Answer::Silence => return Err(requests.failed("the server does not end the request")),
         };
-        let Some(message) = message else { return Ok(Some(())) };
-        let message = message.map_err(failed)?;
-        let size = message.length;
-        let Some(message) = Message::consumed(message.message) else { continue };
         let Some(slot) = room.fill(&consumer.slots, size) else { continue };
         if message.delivered > 1 {
             consumer.redelivered.inc();
@@ -176,16 +161,15 @@ async fn pull(
             return Ok(None);
         }
     }
+    Ok(Some(()))
 }
 
-/// The next message of a pull. At a stop only what the broker has sent already: it would wait there for its
-/// `ack_wait` if it were not taken in.
-async fn next(
-    batch: &mut pull::Batch,
-    stop: &CancellationToken,
-) -> Option<<pull::Batch as futures_util::Stream>::Item> {
-    match stop.run_until_cancelled(batch.next()).await {
-        Some(message) => message,
-        None => timeout(LAST, batch.next()).await.ok().flatten(),
+/// The next of a pull. At a stop only what the broker has sent already: it would wait there for its `ack_wait` if it
+/// were not taken in.
+async fn next(requests: &mut Requests, stop: &CancellationToken) -> Result<Answer, Error> {
+    let over = requests.over();
+    match stop.run_until_cancelled(requests.next(over)).await {
+        Some(answer) => answer,
+        None => requests.next(Instant::now() + LAST).await,
     }
 }

@@ -9,7 +9,7 @@ use super::stored;
 use crate::{
     connect::Broker,
     error::{Code, Error},
-    message::Message,
+    message::{Message, value},
 };
 
 /// How long the next message of an answer may take.
@@ -44,6 +44,8 @@ pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<O
 
 async fn ask(broker: &Broker, stream: &str, request: Value) -> Result<Vec<Message>, Error> {
     let what = format!("a read of {stream} {request}");
+    // What the connection loses from here on leaves a hole.
+    let mut changes = broker.changes();
     let inbox = broker.client.new_inbox();
     let mut answers =
         broker.client.subscribe(inbox.clone()).await.map_err(|error| Error::reading(stream, Box::new(error)))?;
@@ -53,21 +55,32 @@ async fn ask(broker: &Broker, stream: &str, request: Value) -> Result<Vec<Messag
         .publish_with_reply(subject, inbox, request.to_string().into())
         .await
         .map_err(|error| Error::reading(stream, Box::new(error)))?;
-    let mut messages = Vec::new();
+    let mut messages: Vec<Message> = Vec::new();
     loop {
         let answer = tokio::select! {
+            biased;
+            _ = changes.changed() => return Err(Error::Disconnected { what }),
             answer = tokio::time::timeout(PATIENCE, answers.next()) => answer,
-            () = broker.lost() => return Err(Error::Disconnected { what }),
         };
         let Ok(Some(answer)) = answer else { return Err(Error::reading(stream, "the answer has no end")) };
-        match answer.status.map(|status| status.as_u16()) {
-            // The end of the answer, or that there is nothing.
-            Some(204 | 404) => return Ok(messages),
+        let status = answer.status.map(|status| status.as_u16());
+        match status {
+            // There is nothing.
+            Some(404) => return Ok(messages),
             Some(status) if status >= 300 => {
                 let description = answer.description.unwrap_or_default();
                 return Err(Error::Refused { what, code: Code::Other(status.into()), description });
             }
-            _ => messages.push(stored(&what, answer)?),
+            _ => {}
         }
+        // Each says which one was sent before it, and so does the end.
+        let before = answer.headers.as_ref().and_then(|headers| value(headers, "Nats-Last-Sequence")?.parse().ok());
+        if before.unwrap_or(0) != messages.last().map_or(0, |message| message.sequence) {
+            return Err(Error::reading(stream, "a message of the answer is missing"));
+        }
+        if status == Some(204) {
+            return Ok(messages);
+        }
+        messages.push(stored(&what, answer)?);
     }
 }

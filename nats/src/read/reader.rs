@@ -2,24 +2,28 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, pull};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, timeout},
-};
-use tracing::debug;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
 
-use super::{Start, consumer_name, policy};
-use crate::{connect::Broker, error::Error, message::Message, topology};
+use super::{Ephemeral, Start, Wanted};
+use crate::{
+    connect::Broker,
+    error::Error,
+    message::Message,
+    requests::{Answer, Ask, Requests},
+    topology,
+};
 
 /// After so long without a message it is looked whether one waits.
 const SILENCE: Duration = Duration::from_millis(250);
-/// Messages asked for at a time, and for how long a request stands.
+/// Messages asked for at a time, their bytes at most, and for how long a request stands.
 const BATCH: usize = 500;
+const BATCH_BYTES: usize = 8 << 20;
 const EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that it is there while it has nothing to send; twice this without a word is too long.
+/// How often the server says that it is there while it has nothing to send, and how long it may say nothing.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the server keeps a consumer that nobody asks.
 const UNUSED: Duration = Duration::from_secs(30);
 /// Between two tries to make a consumer.
@@ -30,24 +34,19 @@ const AGAIN: Duration = Duration::from_millis(250);
 pub struct Reader {
     broker: Broker,
     wanted: Wanted,
+    /// When the stream was made: another of its name has other messages at the same places.
+    made: i64,
     source: Source,
+    /// How many messages wait behind the last one given.
     waiting: u64,
     /// The last message given; before the first, the one before where it was to begin.
     last: u64,
 }
 
-/// What is read.
-#[derive(Clone, Debug)]
-struct Wanted {
-    stream: String,
-    filters: Vec<String>,
-    headers_only: bool,
-}
-
 enum Source {
     Open(Box<Opened>),
     /// The next consumer is made. Whoever waits for a message may stop waiting; this goes on.
-    Opening(BoxFuture<'static, Opened>),
+    Opening(BoxFuture<'static, Result<Box<Opened>, Error>>),
 }
 
 impl std::fmt::Debug for Reader {
@@ -66,29 +65,42 @@ impl Reader {
         headers_only: bool,
     ) -> Result<Self, Error> {
         let wanted = Wanted { stream: stream.to_owned(), filters: filters.to_vec(), headers_only };
+        let made = topology::made(&topology::stream_info(broker, stream).await?);
         let opened = Opened::make(broker, &wanted, start).await?;
-        let (waiting, last) = (opened.waiting, opened.floor);
-        Ok(Self { broker: broker.clone(), wanted, source: Source::Open(Box::new(opened)), waiting, last })
+        let (waiting, last) = (opened.consumer.waiting, opened.consumer.floor);
+        Ok(Self { broker: broker.clone(), wanted, made, source: Source::Open(Box::new(opened)), waiting, last })
     }
 
-    /// How many messages waited when the reader was opened.
+    /// How many messages wait: when the reader was opened, and then behind the last one that it gave.
     #[must_use]
     pub fn waiting(&self) -> u64 {
         self.waiting
     }
 
-    /// The next message, however long it takes. May be dropped while it waits.
+    /// The next message, however long it takes. May be dropped while it waits. An error is the last of the reader: the
+    /// stream is another one now, or has lost what was read of it.
     pub async fn next(&mut self) -> Result<Message, Error> {
         loop {
             match &mut self.source {
-                Source::Opening(opening) => self.source = Source::Open(Box::new(opening.await)),
+                Source::Opening(opening) => {
+                    let opened = opening.await;
+                    // A future that has ended is not asked again.
+                    self.source = match opened {
+                        Ok(opened) => Source::Open(opened),
+                        Err(error) => {
+                            self.source = Source::Opening(self.again(true));
+                            return Err(error);
+                        }
+                    }
+                }
                 Source::Open(opened) => match opened.next().await {
-                    Some(message) if message.sequence > self.last => {
-                        self.last = message.sequence;
+                    Ok(message) if message.sequence > self.last => {
+                        (self.last, self.waiting) = (message.sequence, message.pending);
                         return Ok(message);
                     }
-                    Some(_given) => {}
-                    None => {
+                    Ok(_given) => {}
+                    Err(error) => {
+                        debug!(error = &error as &dyn std::error::Error, stream = self.wanted.stream, "reader.lost");
                         let pause = opened.given == 0;
                         self.source = Source::Opening(self.again(pause));
                     }
@@ -98,21 +110,33 @@ impl Reader {
     }
 
     /// Makes the next consumer, however long it takes; at once unless the last one gave nothing.
-    fn again(&self, pause: bool) -> BoxFuture<'static, Opened> {
-        let (broker, wanted, start) = (self.broker.clone(), self.wanted.clone(), Start::Sequence(self.last + 1));
+    fn again(&self, pause: bool) -> BoxFuture<'static, Result<Box<Opened>, Error>> {
+        let (broker, wanted, made, last) = (self.broker.clone(), self.wanted.clone(), self.made, self.last);
         let opening = async move {
             if pause {
                 sleep(AGAIN).await;
             }
+            let mut failing = false;
             loop {
                 broker.connected().await;
-                match Opened::make(&broker, &wanted, start).await {
-                    Ok(opened) => return opened,
+                match reopen(&broker, &wanted, made, last).await {
+                    Ok(Reopened::Open(opened)) => {
+                        if failing {
+                            info!(stream = wanted.stream, "reader.back");
+                        }
+                        return Ok(opened);
+                    }
+                    Ok(Reopened::Replaced(why)) => return Err(Error::reading(&wanted.stream, why)),
+                    // Said once when it begins; a lost connection is said by itself.
+                    Err(error) if !failing && broker.is_connected() => {
+                        failing = true;
+                        warn!(error = %schemas::cause::Chain(&error), stream = wanted.stream, "reader.lost: it is tried again");
+                    }
                     Err(error) => {
                         debug!(error = &error as &dyn std::error::Error, stream = wanted.stream, "reader.again");
-                        sleep(AGAIN).await;
                     }
                 }
+                sleep(AGAIN).await;
             }
         };
         opening.boxed()
@@ -126,113 +150,88 @@ impl Reader {
         }
     }
 
-    /// The next of the messages that waited when the reader was opened; none when what was left of them is gone. That
-    /// one waits and does not come within this time is an error, not the end.
+    /// The next of the messages that wait; none when none does, or when what was left of them is gone. That one waits
+    /// and does not come within this time is an error, not the end.
     pub async fn next_waiting(&mut self, patience: Duration) -> Result<Option<Message>, Error> {
         let deadline = Instant::now() + patience;
-        loop {
+        while self.waiting > 0 {
             if let Some(message) = self.next_within(SILENCE).await? {
                 return Ok(Some(message));
             }
             if self.ended().await {
-                return Ok(None);
-            }
-            if Instant::now() >= deadline {
+                self.waiting = 0;
+            } else if Instant::now() >= deadline {
                 return Err(Error::reading(&self.wanted.stream, "a message waits and does not come"));
             }
         }
+        Ok(None)
     }
 
     /// Whether nothing waits, and all that was sent has come.
     async fn ended(&mut self) -> bool {
         let Source::Open(opened) = &self.source else { return false };
-        let info = topology::consumer_info(&self.broker, &self.wanted.stream, &opened.name).await;
+        let info = topology::consumer_info(&self.broker, &self.wanted.stream, opened.consumer.name()).await;
         info.is_ok_and(|info| info.num_pending == 0 && info.delivered.consumer_sequence <= opened.given)
     }
 }
 
-/// A consumer of the reader's own.
+/// What a stream was found to be.
+enum Reopened {
+    Open(Box<Opened>),
+    /// Not the one that was read.
+    Replaced(&'static str),
+}
+
+/// Opens a stream behind the last message that was read of it.
+async fn reopen(broker: &Broker, wanted: &Wanted, made: i64, last: u64) -> Result<Reopened, Error> {
+    let info = topology::stream_info(broker, &wanted.stream).await?;
+    if topology::made(&info) != made {
+        return Ok(Reopened::Replaced("it is another stream of this name now"));
+    }
+    if info.state.last_sequence < last {
+        return Ok(Reopened::Replaced("it has lost messages that were read"));
+    }
+    Opened::make(broker, wanted, Start::Sequence(last + 1)).await.map(Box::new).map(Reopened::Open)
+}
+
+/// A consumer of the reader's own, and what it sends.
 struct Opened {
-    broker: Broker,
-    stream: String,
-    name: String,
-    messages: pull::Stream,
-    changes: watch::Receiver<bool>,
-    waiting: u64,
-    /// The message before where it begins.
-    floor: u64,
+    consumer: Ephemeral,
+    requests: Requests,
+    /// When the server was last heard, or asked.
+    heard: Instant,
     /// How many messages it gave.
     given: u64,
 }
 
 impl Opened {
     async fn make(broker: &Broker, wanted: &Wanted, start: Start) -> Result<Self, Error> {
-        let Wanted { stream, filters, headers_only } = wanted;
-        // From here on: what is lost while it is made is seen.
-        let changes = broker.changes();
-        let handle =
-            broker.jetstream().get_stream_no_info(stream).await.map_err(|error| Error::reading(stream, error))?;
-        let mut config = pull::Config {
-            name: Some(consumer_name("reader")),
-            description: Some("gangway reader".to_owned()),
-            deliver_policy: policy(start),
-            ack_policy: AckPolicy::None,
-            headers_only: *headers_only,
-            inactive_threshold: UNUSED,
-            num_replicas: 1,
-            memory_storage: true,
-            ..pull::Config::default()
-        };
-        match filters.as_slice() {
-            [only] => config.filter_subject.clone_from(only),
-            several => config.filter_subjects = several.to_vec(),
+        let consumer = Ephemeral::create(broker, "reader", wanted, start, UNUSED).await?;
+        let requests = Requests::open(broker, &wanted.stream, consumer.name()).await?;
+        Ok(Self { consumer, requests, heard: Instant::now(), given: 0 })
+    }
+
+    /// The next message. An error where one is missing before it, or none can be had any more.
+    async fn next(&mut self) -> Result<Message, Error> {
+        loop {
+            let left = BATCH - self.requests.wanted();
+            if left >= BATCH / 2 {
+                let (max_bytes, heartbeat) = (Some(BATCH_BYTES), Some(HEARTBEAT));
+                let ask = Ask { batch: left, max_bytes, expires: EXPIRES, grace: PATIENCE, heartbeat };
+                self.requests.ask(ask).await?;
+                self.heard = Instant::now();
+            }
+            let answer = self.requests.next(self.heard + PATIENCE).await?;
+            self.heard = Instant::now();
+            match answer {
+                Answer::Message(message, _) if message.order == self.given + 1 => {
+                    self.given = message.order;
+                    return Ok(*message);
+                }
+                Answer::Message(..) => return Err(self.requests.failed("a message is missing")),
+                Answer::Over | Answer::Word => {}
+                Answer::Silence => return Err(self.requests.failed("the server is silent")),
+            }
         }
-        let consumer = handle.create_consumer(config).await.map_err(|error| Error::reading(stream, error))?;
-        let info = consumer.cached_info();
-        let (name, waiting, floor) = (info.name.clone(), info.num_pending, info.delivered.stream_sequence);
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(BATCH)
-            .expires(EXPIRES)
-            .heartbeat(HEARTBEAT)
-            .messages()
-            .await
-            .map_err(|error| Error::reading(stream, error))?;
-        let (broker, stream) = (broker.clone(), stream.clone());
-        Ok(Self { broker, stream, name, messages, changes, waiting, floor, given: 0 })
-    }
-
-    /// The next message; none where one is missing before it, or none can be had any more.
-    async fn next(&mut self) -> Option<Message> {
-        let message = tokio::select! {
-            // What has come already is given before a lost connection counts.
-            biased;
-            message = self.messages.next() => message?,
-            _ = self.changes.changed() => return None,
-        };
-        let message = match message {
-            Ok(message) => Message::consumed(message.message)?,
-            Err(error) => {
-                debug!(error = &error as &dyn std::error::Error, stream = self.stream, "reader.lost");
-                return None;
-            }
-        };
-        (message.order == self.given + 1).then(|| {
-            self.given = message.order;
-            message
-        })
-    }
-}
-
-impl Drop for Opened {
-    /// The server would keep the consumer for half a minute more, and a stream has only so many.
-    fn drop(&mut self) {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (broker, what) = (self.broker.clone(), format!("CONSUMER.DELETE.{}.{}", self.stream, self.name));
-        runtime.spawn(async move {
-            if let Err(error) = broker.api::<serde_json::Value>(&what, &serde_json::Map::new()).await {
-                debug!(error = &error as &dyn std::error::Error, "reader.delete");
-            }
-        });
     }
 }

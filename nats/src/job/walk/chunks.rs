@@ -79,10 +79,7 @@ impl Chunks {
                 self.next = state.first_sequence;
                 continue;
             }
-            if read::holds(&self.broker, self.source.stream, self.next..=self.to).await? {
-                return Err(Error::reading(self.source.stream, "a replica lags"));
-            }
-            self.next = self.to + 1;
+            self.end(&[">".to_owned()]).await?;
         }
         Ok(Vec::new())
     }
@@ -96,17 +93,30 @@ impl Chunks {
                 self.reopen().await?;
                 continue;
             };
+            self.next = message.sequence.min(self.to) + 1;
             if message.sequence > self.to {
                 self.reader = None;
                 break;
             }
-            self.next = message.sequence + 1;
             if message.pending == 0 || self.next > self.to {
                 self.reader = None;
             }
             bytes += message.payload.len();
             messages.push(message);
         }
+        if let (true, What::Matching { filters, .. }) = (messages.is_empty(), &self.source.what) {
+            self.end(&filters.clone()).await?;
+        }
         Ok(messages)
+    }
+
+    /// The rest of the range holds nothing, if its leader says so too: what was read may be of a replica that lags.
+    async fn end(&mut self, filters: &[String]) -> Result<(), Error> {
+        let stream = self.source.stream;
+        if read::holds(&self.broker, stream, filters, self.next..=self.to).await? {
+            return Err(Error::reading(stream, "a replica lags"));
+        }
+        self.next = self.to + 1;
+        Ok(())
     }
 }

@@ -1,0 +1,102 @@
+//! Consumers that are not kept: in the broker's memory, without acknowledgements, gone with whoever reads them.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use tracing::debug;
+
+use super::Start;
+use crate::{connect::Broker, error::Error};
+
+/// What is read of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) stream: String,
+    /// Subjects; none for all.
+    pub(crate) filters: Vec<String>,
+    pub(crate) headers_only: bool,
+}
+
+/// A consumer, deleted with this. The server would delete it too, but late, and a stream has only so many.
+#[derive(Debug)]
+pub(crate) struct Ephemeral {
+    broker: Broker,
+    stream: String,
+    name: String,
+    /// Messages that waited for it when it was made.
+    pub(crate) waiting: u64,
+    /// The message before where it begins.
+    pub(crate) floor: u64,
+}
+
+impl Ephemeral {
+    /// Makes one, named after who reads it. The server keeps it for `unused` while nobody asks it.
+    pub(crate) async fn create(
+        broker: &Broker,
+        who: &str,
+        wanted: &Wanted,
+        start: Start,
+        unused: Duration,
+    ) -> Result<Self, Error> {
+        let Wanted { stream, filters, headers_only } = wanted;
+        // Only with a name does the filter stand in the subject that asks for the consumer, where permissions can tell
+        // one from another.
+        let name = format!("{who}-{:016x}", rand::random::<u64>());
+        let mut config = Config {
+            name: Some(name.clone()),
+            description: Some(format!("gangway {who}")),
+            deliver_policy: policy(start),
+            ack_policy: AckPolicy::None,
+            headers_only: *headers_only,
+            inactive_threshold: unused,
+            num_replicas: 1,
+            memory_storage: true,
+            ..Config::default()
+        };
+        let mut what = format!("CONSUMER.CREATE.{stream}.{name}");
+        match filters.as_slice() {
+            [only] => {
+                what = format!("{what}.{only}");
+                config.filter_subject.clone_from(only);
+            }
+            several => config.filter_subjects = several.to_vec(),
+        }
+        // From here on it is deleted, also where its making is given up or the answer is lost.
+        let mut made = Self { broker: broker.clone(), stream: stream.clone(), name, waiting: 0, floor: 0 };
+        let info: Info = broker.api(&what, &json!({ "stream_name": stream, "config": config })).await?;
+        (made.waiting, made.floor) = (info.num_pending, info.delivered.stream_sequence);
+        Ok(made)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Ephemeral {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (broker, what) = (self.broker.clone(), format!("CONSUMER.DELETE.{}.{}", self.stream, self.name));
+        runtime.spawn(async move {
+            if let Err(error) = broker.api::<Value>(&what, &Map::new()).await {
+                debug!(error = &error as &dyn std::error::Error, "consumer.delete");
+            }
+        });
+    }
+}
+
+pub(crate) fn policy(start: Start) -> DeliverPolicy {
+    match start {
+        Start::First => DeliverPolicy::All,
+        Start::New => DeliverPolicy::New,
+        // Sequences begin with 1.
+        Start::Sequence(first) => DeliverPolicy::ByStartSequence { start_sequence: first.max(1) },
+        Start::LastPerSubject => DeliverPolicy::LastPerSubject,
+        Start::Since(millis) => DeliverPolicy::ByStartTime {
+            start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
+                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        },
+    }
+}
