@@ -1,14 +1,6 @@
 //! Readers of what a stream holds, while it changes.
 
-use std::{
-    net::SocketAddr,
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{ops::Range, time::Duration};
 
 use futures_util::future::join_all;
 use nats::{
@@ -18,14 +10,13 @@ use nats::{
 use schemas::subject;
 use serde_json::json;
 use tests::World;
-use tokio::{
-    io::AsyncReadExt,
-    net::{TcpListener, TcpStream},
-    task::AbortHandle,
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use crate::{raw::Raw, replay::publisher};
+use crate::{
+    raw::Raw,
+    relay::{Fault, Relay},
+    replay::publisher,
+};
 
 /// Far more than a reader needs to see that nothing is left, far less than it waits for what is held.
 const SOON: Duration = Duration::from_secs(20);
@@ -81,8 +72,8 @@ async fn a_reader_whose_connection_is_cut_in_mid_message_gives_every_message_onc
     let mut world = World::start().await;
     let publisher = publisher(&mut world).await;
     store(&publisher, 0..LETTERS, &"x".repeat(1_000)).await;
-    let cutting = Cutting::before(world.nats_url().trim_start_matches("nats://"), 150_000).await;
-    let broker = tests::connect(&format!("nats://{}", cutting.address)).await;
+    let relay = Relay::before(&world.nats_url(), Fault::Cut(150_000)).await;
+    let broker = tests::connect(&relay.url()).await;
     let filter = [subject::dead_of(Some("test"), None)];
     let mut reader = Reader::open(&broker, GW_DLQ, &filter, Start::First, false).await.expect("a reader");
     let mut seen = Vec::with_capacity(LETTERS);
@@ -92,7 +83,7 @@ async fn a_reader_whose_connection_is_cut_in_mid_message_gives_every_message_onc
     }
     let first = seen[0];
     assert_eq!(seen, (first..first + LETTERS as u64).collect::<Vec<_>>());
-    assert!(cutting.cuts.load(Ordering::Relaxed) >= 3, "too few cuts");
+    assert!(relay.faults() >= 3, "too few cuts");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,8 +92,8 @@ async fn what_a_connection_lost_while_nobody_read_is_not_passed_over_by_a_follow
     let mut world = World::start().await;
     let publisher = publisher(&mut world).await;
     store(&publisher, 0..LETTERS, &"x".repeat(1_000)).await;
-    let cutting = Cutting::before(world.nats_url().trim_start_matches("nats://"), 100_000).await;
-    let broker = tests::connect(&format!("nats://{}", cutting.address)).await;
+    let relay = Relay::before(&world.nats_url(), Fault::Cut(100_000)).await;
+    let broker = tests::connect(&relay.url()).await;
     let mut follower = Follower::after(&broker, GW_DLQ, vec![subject::dead_of(Some("test"), None)], 0);
     let mut seen = Vec::with_capacity(LETTERS);
     while seen.len() < LETTERS {
@@ -118,7 +109,7 @@ async fn what_a_connection_lost_while_nobody_read_is_not_passed_over_by_a_follow
         }
     }
     assert_eq!(seen, (seen[0]..seen[0] + LETTERS as u64).collect::<Vec<_>>());
-    assert!(cutting.cuts.load(Ordering::Relaxed) >= 3, "too few cuts");
+    assert!(relay.faults() >= 3, "too few cuts");
 }
 
 async fn store(publisher: &Publisher, letters: Range<usize>, body: &str) {
@@ -131,43 +122,5 @@ async fn store(publisher: &Publisher, letters: Range<usize>, body: &str) {
     });
     for stored in join_all(letters.map(|letter| publisher.publish(letter, deadline))).await {
         stored.expect("stored");
-    }
-}
-
-/// Stands before a server and ends each connection after it passed on so many bytes of the server's.
-struct Cutting {
-    address: SocketAddr,
-    cuts: Arc<AtomicUsize>,
-    accepting: AbortHandle,
-}
-
-impl Cutting {
-    async fn before(server: &str, bytes: u64) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let (address, cuts) = (listener.local_addr().expect("an address"), Arc::new(AtomicUsize::new(0)));
-        let (server, counted) = (server.to_owned(), cuts.clone());
-        let accepting = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (server, cuts) = (TcpStream::connect(&server).await.expect("the server"), counted.clone());
-                tokio::spawn(async move {
-                    let ((mut asks, mut answers), (said, mut asked)) = (client.into_split(), server.into_split());
-                    let mut said = said.take(bytes);
-                    tokio::select! {
-                        _ = tokio::io::copy(&mut asks, &mut asked) => {}
-                        _ = tokio::io::copy(&mut said, &mut answers) => {}
-                    }
-                    if said.limit() == 0 {
-                        cuts.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
-        });
-        Self { address, cuts, accepting: accepting.abort_handle() }
-    }
-}
-
-impl Drop for Cutting {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }

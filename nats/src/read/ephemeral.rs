@@ -63,11 +63,20 @@ impl Ephemeral {
             }
             several => config.filter_subjects = several.to_vec(),
         }
-        // From here on it is deleted, also where its making is given up or the answer is lost.
-        let mut made = Self { broker: broker.clone(), stream: stream.clone(), name, waiting: 0, floor: 0 };
-        let info: Info = broker.api(&what, &json!({ "stream_name": stream, "config": config })).await?;
-        (made.waiting, made.floor) = (info.num_pending, info.delivered.stream_sequence);
-        Ok(made)
+        let making = Self { broker: broker.clone(), stream: stream.clone(), name, waiting: 0, floor: 0 };
+        let request = json!({ "stream_name": stream, "config": config });
+        // The server may take two requests out of turn: the deletion follows the answer, also where nobody waits for it
+        // any more.
+        match tokio::spawn(making.made(what, request)).await {
+            Ok(made) => made,
+            Err(ended) => Err(Error::reading(stream, ended)),
+        }
+    }
+
+    async fn made(mut self, what: String, request: Value) -> Result<Self, Error> {
+        let info: Info = self.broker.api(&what, &request).await?;
+        (self.waiting, self.floor) = (info.num_pending, info.delivered.stream_sequence);
+        Ok(self)
     }
 
     pub(crate) fn name(&self) -> &str {
