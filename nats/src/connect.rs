@@ -159,11 +159,16 @@ impl Broker {
 
     /// Asks, and stops waiting when the connection is lost: the answer would never come.
     pub(crate) async fn request(&self, what: &str, subject: String, request: Request) -> Result<Message, Error> {
+        let mut changes = self.changes();
+        if !self.is_connected() {
+            return Err(Error::Disconnected { what: what.to_owned() });
+        }
         tokio::select! {
+            biased;
             answer = self.client.send_request(subject, request) => {
                 answer.map_err(|source| Error::Unanswered { what: what.to_owned(), source })
             }
-            () = self.lost() => Err(Error::Disconnected { what: what.to_owned() }),
+            _ = changes.changed() => Err(Error::Disconnected { what: what.to_owned() }),
         }
     }
 

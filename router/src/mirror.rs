@@ -181,7 +181,7 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
         let message = tokio::select! {
             () = routes.other.notified() => return Err(Error::Read { stream, source: "it is another bucket now".into() }),
             message = reader.next_within(SILENCE) => message?,
-            // What the reader reads from may have gone with the server: it would be silent for long.
+            // Who was away looks at the bucket anew: it may be another, or have removed what it would not tell of.
             () = inner.deps.broker.lost() => return Err(Error::Disconnected { what: stream }),
         };
         let Some(message) = message else {
