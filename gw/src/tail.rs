@@ -24,6 +24,8 @@ struct Tail<'a> {
     broker: &'a Broker,
     filters: Vec<String>,
     start: Start,
+    /// When the stream was made.
+    made: i64,
     /// How many lines are to be printed still.
     left: u64,
     /// Whether it was said that the stream is lost.
@@ -68,7 +70,8 @@ impl Tail<'_> {
         let lanes: &[bool] = if args.history { &[false, true] } else { &[false] };
         let filter = |history| subject::events_of(args.org.as_deref(), args.provider.as_deref(), history);
         let filters = lanes.iter().map(|history| filter(*history)).collect();
-        Ok(Tail { broker, filters, start, left: args.count.unwrap_or(u64::MAX), said: false })
+        let (made, left) = (topology::made(&info), args.count.unwrap_or(u64::MAX));
+        Ok(Tail { broker, filters, start, made, left, said: false })
     }
 
     async fn follow(&mut self, args: &TailArgs) -> Result<(), Error> {
@@ -84,7 +87,7 @@ impl Tail<'_> {
     /// Prints until there were enough. Otherwise says why the stream has to be opened again.
     async fn print(&mut self, args: &TailArgs) -> Result<Option<nats::Error>, Error> {
         let style = Style::of_stdout();
-        let mut reader = match Reader::open(self.broker, GW_EVENT, &self.filters, self.start, false).await {
+        let mut reader = match self.reader().await {
             Ok(reader) => reader,
             Err(error) => return Ok(Some(error)),
         };
@@ -94,11 +97,23 @@ impl Tail<'_> {
                 Err(error) => return Ok(Some(error)),
             };
             (self.left, self.said) = (self.left - 1, false);
-            // In another stream of this name, places are others; the time is not.
-            self.start = Start::Since(message.stored_at + 1);
+            self.start = Start::Sequence(message.sequence + 1);
             output::line(if args.json { one_line(&message.payload) } else { human(&message, style) })?;
         }
         Ok(None)
+    }
+
+    /// In another stream of this name all is new, and in one that lost its end what comes behind that.
+    async fn reader(&mut self) -> Result<Reader, nats::Error> {
+        let info = topology::stream_info(self.broker, GW_EVENT).await?;
+        let made = topology::made(&info);
+        self.start = match self.start {
+            _ if made != self.made => Start::First,
+            Start::Sequence(next) => Start::Sequence(next.min(info.state.last_sequence + 1)),
+            start => start,
+        };
+        self.made = made;
+        Reader::open(self.broker, GW_EVENT, &self.filters, self.start, false).await
     }
 }
 

@@ -158,15 +158,13 @@ impl Tail {
         self.metrics.last(self.source, last);
         if idle && last > self.place {
             let next = u64::try_from(self.place + 1).unwrap_or(1);
-            let found = nats::next_from(&self.broker, stream, next, ">").await.map_err(|_| End::Reopen)?;
-            match found {
-                None => {
-                    self.place = last;
-                    self.tell(None).await?;
-                }
+            let held = nats::holds(&self.broker, stream, &[], next..=info.state.last_sequence).await;
+            if held.map_err(|_| End::Reopen)? {
                 // The reader sleeps.
-                Some(_) => return Err(End::Reopen),
+                return Err(End::Reopen);
             }
+            self.place = last;
+            self.tell(None).await?;
         }
         Ok(())
     }

@@ -89,7 +89,10 @@ pub async fn put(broker: &Broker, wanted: &Durable, found: Option<&Found>) -> Re
         stream_name: &'a str,
         config: Config,
     }
-    let mut config = found.map_or_else(|| fresh(wanted), |found| found.config.clone());
+    let mut config = match found {
+        Some(found) => found.config.clone(),
+        None => fresh(broker, wanted).await?,
+    };
     config.description = Some(wanted.description.clone());
     config.max_ack_pending = wanted.max_ack_pending.into();
     config.metadata = metadata(wanted);
@@ -164,11 +167,11 @@ impl Pauses {
     }
 }
 
-fn fresh(wanted: &Durable) -> Config {
-    Config {
+async fn fresh(broker: &Broker, wanted: &Durable) -> Result<Config, Error> {
+    Ok(Config {
         durable_name: Some(wanted.name.clone()),
         name: Some(wanted.name.clone()),
-        deliver_policy: policy(wanted.start),
+        deliver_policy: policy(broker, wanted.stream, wanted.start).await?,
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
         // A message that is never settled must stay visible: whoever reads it counts, and buries it by name.
@@ -176,7 +179,7 @@ fn fresh(wanted: &Durable) -> Config {
         replay_policy: ReplayPolicy::Instant,
         inactive_threshold: Duration::ZERO,
         ..Config::default()
-    }
+    })
 }
 
 fn filters(config: &Config) -> Vec<String> {

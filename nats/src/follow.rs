@@ -136,7 +136,7 @@ impl Follower {
                 Some(asked) => self.quiet(asked).await,
                 None => Ok(None),
             },
-            Answer::Over | Answer::Word => {
+            Answer::Over | Answer::Full | Answer::Alive(_) => {
                 if over {
                     *asked = None;
                 }
@@ -158,7 +158,7 @@ impl Follower {
 
     /// Asks for more, unless what is behind the reader's place is not all there any more.
     async fn ask(&mut self, patience: Duration) -> Result<Option<Next>, Error> {
-        let info = topology::stream_info(&self.broker, &self.wanted.stream).await?;
+        let info = read::look(&self.broker, &self.wanted.stream, self.place).await?;
         let (made, state) = (topology::made(&info), info.state);
         if *self.made.get_or_insert(made) != made || state.last_sequence < self.place {
             return Ok(Some(Next::Unknown { last: state.last_sequence }));

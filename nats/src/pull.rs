@@ -54,7 +54,7 @@ impl Pull {
         while self.requests.wanted() > 0 {
             match self.requests.next(Instant::now() + LAST).await {
                 Ok(Answer::Message(message, _)) => left.push(*message),
-                Ok(Answer::Over | Answer::Word) => {}
+                Ok(Answer::Over | Answer::Full | Answer::Alive(_)) => {}
                 Ok(Answer::Silence) | Err(_) => break,
             }
         }

@@ -2,23 +2,32 @@
 
 use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
+use async_nats::jetstream::stream::Info as StreamInfo;
+use schemas::instant;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
 use crate::{
     connect::Broker,
     error::{Code, Error},
     message::{Message, value},
+    topology,
 };
 
 mod batch;
 mod ephemeral;
 mod reader;
 
+pub use batch::batch;
 pub(crate) use batch::batch_of;
-pub use batch::{batch, first_since};
 pub(crate) use ephemeral::{Ephemeral, Wanted, policy};
 pub use reader::Reader;
 
 /// How long the consumer of a count lives, should nobody come to delete it.
 const COUNTED: Duration = Duration::from_secs(5);
+/// How long a leader that lacks what a replica had is waited for, and between two looks at it.
+const BEHIND: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +50,15 @@ pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<
     if sequence == 0 {
         return Ok(None);
     }
-    direct(broker, stream, serde_json::json!({ "seq": sequence })).await
+    direct(broker, stream, json!({ "seq": sequence })).await
 }
 
 /// The first message at or after a sequence whose subject matches, or none.
 pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &str) -> Result<Option<Message>, Error> {
-    direct(broker, stream, serde_json::json!({ "seq": sequence, "next_by_subj": filter })).await
+    direct(broker, stream, json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
-/// Whether a stream holds a message of the range that matches one of the filters, as its leader knows. What a consumer
+/// Whether a stream holds a message of the range that matches one of the filters, without filters any, as its leader knows. What a consumer
 /// or a direct read tells may be of a replica that lags.
 pub async fn holds(
     broker: &Broker,
@@ -57,6 +66,40 @@ pub async fn holds(
     filters: &[String],
     range: RangeInclusive<u64>,
 ) -> Result<bool, Error> {
+    if range.is_empty() {
+        return Ok(false);
+    }
+    let all = [">".to_owned()];
+    for filter in if filters.is_empty() { &all } else { filters } {
+        let next = json!({ "seq": range.start(), "next_by_subj": filter });
+        if leaders(broker, stream, &next).await?.is_some_and(|found| range.contains(&found)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a stream is to whoever stands at a place in it.
+pub(crate) async fn look(broker: &Broker, stream: &str, place: u64) -> Result<StreamInfo, Error> {
+    let begun = Instant::now();
+    loop {
+        let info = topology::stream_info(broker, stream).await?;
+        // A leader may be a moment behind a replica that was read.
+        if info.state.last_sequence >= place || begun.elapsed() >= BEHIND {
+            return Ok(info);
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch, as
+/// its leader knows.
+pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<Option<u64>, Error> {
+    leaders(broker, stream, &json!({ "start_time": instant::rfc3339(millis), "next_by_subj": ">" })).await
+}
+
+/// The sequence of the message that the leader of a stream finds.
+async fn leaders(broker: &Broker, stream: &str, request: &Value) -> Result<Option<u64>, Error> {
     #[derive(serde::Deserialize)]
     struct Found {
         message: Place,
@@ -65,19 +108,11 @@ pub async fn holds(
     struct Place {
         seq: u64,
     }
-    if range.is_empty() {
-        return Ok(false);
+    match broker.api::<Found>(&format!("STREAM.MSG.GET.{stream}"), request).await {
+        Ok(found) => Ok(Some(found.message.seq)),
+        Err(error) if error.code() == Some(Code::NoMessage) => Ok(None),
+        Err(error) => Err(error),
     }
-    for filter in filters {
-        let next = serde_json::json!({ "seq": range.start(), "next_by_subj": filter });
-        match broker.api::<Found>(&format!("STREAM.MSG.GET.{stream}"), &next).await {
-            Ok(found) if range.contains(&found.message.seq) => return Ok(true),
-            Ok(_behind) => {}
-            Err(error) if error.code() == Some(Code::NoMessage) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
 }
 
 /// How many messages of a stream match one of the filters, from a sequence on.
@@ -89,7 +124,7 @@ pub async fn count(broker: &Broker, stream: &str, filters: &[String], from: u64)
 
 /// The last message of a subject, or none. A replica that lags may give one before it.
 pub async fn last(broker: &Broker, stream: &str, subject: &str) -> Result<Option<Message>, Error> {
-    direct(broker, stream, serde_json::json!({ "last_by_subj": subject })).await
+    direct(broker, stream, json!({ "last_by_subj": subject })).await
 }
 
 /// The subjects of a stream that match, with how many messages each holds. For filters that few match.
@@ -104,11 +139,11 @@ pub async fn subjects(broker: &Broker, stream: &str, filter: &str) -> Result<Has
         subjects: Option<HashMap<String, u64>>,
     }
     let what = format!("STREAM.INFO.{stream}");
-    let info: Info = broker.api(&what, &serde_json::json!({ "subjects_filter": filter })).await?;
+    let info: Info = broker.api(&what, &json!({ "subjects_filter": filter })).await?;
     Ok(info.state.subjects.unwrap_or_default())
 }
 
-async fn direct(broker: &Broker, stream: &str, request: serde_json::Value) -> Result<Option<Message>, Error> {
+async fn direct(broker: &Broker, stream: &str, request: Value) -> Result<Option<Message>, Error> {
     let what = format!("a read of {stream} {request}");
     let body = request.to_string();
     let asked = async_nats::Request::new().payload(body.into());
@@ -131,7 +166,7 @@ fn stored(what: &str, answer: async_nats::Message) -> Result<Message, Error> {
         });
     };
     let sequence = value(&raw, "Nats-Sequence").and_then(|sequence| sequence.parse().ok()).unwrap_or_default();
-    let stored_at = value(&raw, "Nats-Time-Stamp").and_then(schemas::instant::parse).unwrap_or_default();
+    let stored_at = value(&raw, "Nats-Time-Stamp").and_then(instant::parse).unwrap_or_default();
     Ok(Message {
         subject,
         payload: answer.payload,
@@ -152,9 +187,8 @@ pub async fn delete(broker: &Broker, stream: &str, sequence: u64) -> Result<(), 
         seq: u64,
         no_erase: bool,
     }
-    let deleted = broker
-        .api::<serde_json::Value>(&format!("STREAM.MSG.DELETE.{stream}"), &Delete { seq: sequence, no_erase: true })
-        .await;
+    let deleted =
+        broker.api::<Value>(&format!("STREAM.MSG.DELETE.{stream}"), &Delete { seq: sequence, no_erase: true }).await;
     match deleted {
         Ok(_) => Ok(()),
         Err(error) if matches!(error.code(), Some(Code::NoMessage | Code::Other(10043 | 10057))) => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{StatusCode, Subject, Subscriber};
+use async_nats::{StatusCode, Subscriber};
 use futures_util::StreamExt;
 use serde_json::json;
 use tokio::{
@@ -21,7 +21,8 @@ const FULL: &str = "Batch Completed";
 pub(crate) struct Ask {
     /// Messages at most.
     pub(crate) batch: usize,
-    /// Bytes at most; a message that is larger is asked for alone. None for no limit.
+    /// Bytes at most; a message that is larger is asked for alone. None for no limit. With a limit one request stands at
+    /// a time: the server says nothing where the bytes are used up to the last one.
     pub(crate) max_bytes: Option<usize>,
     /// How long the server waits for messages.
     pub(crate) expires: Duration,
@@ -38,8 +39,10 @@ pub(crate) enum Answer {
     Message(Box<Message>, usize),
     /// The time of a request is over.
     Over,
-    /// Something else: the server is there, or a request is full.
-    Word,
+    /// A request is full.
+    Full,
+    /// The server is there, and has sent so many messages of the consumer.
+    Alive(u64),
     /// Nothing until the time that was given.
     Silence,
 }
@@ -51,10 +54,14 @@ pub(crate) struct Requests {
     stream: String,
     consumer: String,
     answers: Subscriber,
-    inbox: Subject,
+    inbox: String,
+    /// Requests so far. Each is answered at a subject of its own: by it the server tells them apart.
+    asked: u64,
     /// Of the connection, since these were opened.
     changes: watch::Receiver<bool>,
     wanted: usize,
+    /// What is left of the bytes of a request that has a limit.
+    bytes: Option<usize>,
     over: Instant,
     /// Whether the last request gave something.
     fruitful: bool,
@@ -67,16 +74,19 @@ impl Requests {
     pub(crate) async fn open(broker: &Broker, stream: &str, consumer: &str) -> Result<Self, Error> {
         // From here on: what is lost while it is opened is seen.
         let changes = broker.changes();
-        let inbox: Subject = broker.client.new_inbox().into();
-        let answers = broker.client.subscribe(inbox.clone()).await.map_err(|error| Error::reading(stream, error))?;
+        let inbox = broker.client.new_inbox();
+        let answers =
+            broker.client.subscribe(format!("{inbox}.*")).await.map_err(|error| Error::reading(stream, error))?;
         Ok(Self {
             broker: broker.clone(),
             stream: stream.to_owned(),
             consumer: consumer.to_owned(),
             answers,
             inbox,
+            asked: 0,
             changes,
             wanted: 0,
+            bytes: None,
             over: Instant::now(),
             fruitful: true,
             large: false,
@@ -110,9 +120,11 @@ impl Requests {
             "idle_heartbeat": nanos(ask.heartbeat.unwrap_or_default()),
         });
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.consumer);
-        let sent = self.broker.client.publish_with_reply(subject, self.inbox.clone(), request.to_string().into());
+        let reply = format!("{}.{}", self.inbox, self.asked);
+        self.asked += 1;
+        let sent = self.broker.client.publish_with_reply(subject, reply, request.to_string().into());
         sent.await.map_err(|error| Error::reading(&self.stream, error))?;
-        (self.fruitful, self.large) = (false, false);
+        (self.fruitful, self.large, self.bytes) = (false, false, max_bytes);
         self.wanted += batch;
         self.over = self.over.max(now + ask.expires + ask.grace);
         Ok(())
@@ -132,6 +144,10 @@ impl Requests {
         let Some(status) = answer.status else {
             (self.wanted, self.fruitful) = (self.wanted.saturating_sub(1), true);
             let bytes = answer.length;
+            if self.bytes == Some(bytes) {
+                self.wanted = 0;
+            }
+            self.bytes = self.bytes.map(|left| left.saturating_sub(bytes));
             return match Message::consumed(answer) {
                 Some(message) => Ok(Answer::Message(Box::new(message), bytes)),
                 None => Err(self.failed("a message does not say where it stands")),
@@ -139,13 +155,13 @@ impl Requests {
         };
         let words = answer.description.as_deref().unwrap_or_default();
         match status {
-            StatusCode::IDLE_HEARTBEAT => Ok(Answer::Word),
+            StatusCode::IDLE_HEARTBEAT => Ok(Answer::Alive(number(&answer, "Nats-Last-Consumer").unwrap_or(0))),
             StatusCode::TIMEOUT => self.end(&answer).map(|()| Answer::Over),
             StatusCode::REQUEST_TERMINATED if words == TOO_LARGE => {
                 self.large = !self.fruitful;
-                self.end(&answer).map(|()| Answer::Word)
+                self.end(&answer).map(|()| Answer::Full)
             }
-            StatusCode::REQUEST_TERMINATED if words == FULL => self.end(&answer).map(|()| Answer::Word),
+            StatusCode::REQUEST_TERMINATED if words == FULL => self.end(&answer).map(|()| Answer::Full),
             _ => Err(self.failed(&format!("the server ended the request: {status} {words}"))),
         }
     }
@@ -156,8 +172,7 @@ impl Requests {
         if self.changes.has_changed().unwrap_or(true) {
             return Err(self.failed("the connection was lost"));
         }
-        let left =
-            answer.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages")?.as_str().parse().ok());
+        let left = number(answer, "Nats-Pending-Messages").and_then(|left| usize::try_from(left).ok());
         self.wanted = self.wanted.saturating_sub(left.unwrap_or(self.wanted));
         Ok(())
     }
@@ -166,6 +181,11 @@ impl Requests {
     pub(crate) fn failed(&self, why: &str) -> Error {
         Error::reading(&self.stream, format!("{}: {why}", self.consumer))
     }
+}
+
+/// A number that the server says.
+fn number(answer: &async_nats::Message, name: &str) -> Option<u64> {
+    answer.headers.as_ref()?.get(name)?.as_str().parse().ok()
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -149,7 +149,7 @@ pub(crate) async fn run(inner: Arc<Inner>, stop: CancellationToken) {
 async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
     let routes = &inner.routes;
     let stream = format!("KV_{ROUTES}");
-    let begun = Instant::now();
+    let (begun, mut changes) = (Instant::now(), inner.deps.broker.changes());
     // What is stored after this is either read below or as yet unknown to anybody.
     let info = topology::stream_info(&inner.deps.broker, &stream).await?;
     let reached = info.state.last_sequence;
@@ -182,7 +182,7 @@ async fn follow(inner: &Inner, said: &mut bool) -> Result<(), Error> {
             () = routes.other.notified() => return Err(Error::Read { stream, source: "it is another bucket now".into() }),
             message = reader.next_within(SILENCE) => message?,
             // Who was away looks at the bucket anew: it may be another, or have removed what it would not tell of.
-            () = inner.deps.broker.lost() => return Err(Error::Disconnected { what: stream }),
+            _ = changes.changed() => return Err(Error::Disconnected { what: stream }),
         };
         let Some(message) = message else {
             // Nothing came, although the bucket is ahead: this reader does not read any more.

@@ -1,11 +1,11 @@
 //! Readers and followers of a stream, where the broker, the network or somebody else is in the way.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use nats::{Broker, Follower, Next, Reader, Start};
+use nats::{Broker, Follower, Next, Pull, Reader, Start, durable::Durable};
 use serde_json::{Value, json};
 use tests::eventually_within;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     raw::Raw,
@@ -118,8 +118,13 @@ async fn a_message_larger_than_a_request_is_read_too() {
     let broker = post.broker().await;
     let all: Vec<u64> = (1..=7).collect();
     let (mut reader, mut follower) = (reader(&broker).await, Follower::after(&broker, STREAM, letters(), 0));
-    assert_eq!((read(&mut reader, 7).await, followed(&mut follower, 7).await), (all.clone(), all));
-    assert_eq!((post.consumers("reader").await.len(), post.consumers("follower").await.len()), (1, 1));
+    let mut seen = (read(&mut reader, 1).await, followed(&mut follower, 1).await);
+    let first = (post.consumers("reader").await, post.consumers("follower").await);
+    seen.0.extend(read(&mut reader, 6).await);
+    seen.1.extend(followed(&mut follower, 6).await);
+    assert_eq!(seen, (all.clone(), all));
+    assert_eq!((first.0.len(), first.1.len()), (1, 1));
+    assert_eq!((post.consumers("reader").await, post.consumers("follower").await), first);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +155,7 @@ async fn what_is_lost_on_the_way_is_read_again_or_is_an_error_and_no_hole() {
     assert!(then >= lost + 2, "the follower was to lose some");
     let (mut next, mut failed) = (1, 0);
     while next <= LETTERS {
-        match nats::batch(&broker, STREAM, next, 100).await {
+        match nats::batch(&broker, STREAM, next..=LETTERS, 100).await {
             Ok(batch) => {
                 let end = next + batch.len() as u64;
                 assert_eq!(
@@ -165,6 +170,19 @@ async fn what_is_lost_on_the_way_is_read_again_or_is_an_error_and_no_hole() {
     }
     assert_eq!((next - 1, failed), (LETTERS, relay.faults() - then), "each loss was told");
     assert!(failed >= 2, "a batch was to lose some");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_message_that_is_lost_is_missed_though_none_follows() {
+    let mut post = Post::open().await;
+    post.send([10; 3]).await;
+    let relay = Relay::before(&post.server.url(None), Fault::Lose(3)).await;
+    let broker = tests::connect(&relay.url()).await;
+    let mut reader = reader(&broker).await;
+    assert_eq!(read(&mut reader, 2).await, [1, 2]);
+    // Two of the server's signs of life.
+    let third = reader.next_within(Duration::from_secs(12)).await.expect("no failure").expect("the last");
+    assert_eq!((third.sequence, relay.faults()), (3, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +220,61 @@ async fn a_reader_that_is_given_up_while_it_opens_leaves_no_consumer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_is_asked_whether_a_stream_holds_more() {
+async fn from_a_time_on_nothing_is_left_out_whichever_filter_it_matches() {
+    let mut post = Post::open().await;
+    for (number, subject) in ["letters.a", "letters.a", "letters.a", "letters.b", "letters.a"].iter().enumerate() {
+        if number == 1 {
+            // Times are told in milliseconds.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        post.raw.request(subject, &json!("a letter")).await.expect("stored");
+    }
+    let broker = post.broker().await;
+    let since = nats::get(&broker, STREAM, 2).await.expect("a read").expect("a letter").stored_at;
+    let (filters, all) = (vec!["letters.a".to_owned(), "letters.b".to_owned()], vec![2, 3, 4, 5]);
+    let mut reader = Reader::open(&broker, STREAM, &filters, Start::Since(since), false).await.expect("a reader");
+    assert_eq!(read(&mut reader, 4).await, all);
+    let mut follower = Follower::since(&broker, STREAM, filters.clone(), since);
+    assert_eq!(followed(&mut follower, 4).await, all);
+    let durable = Durable {
+        stream: STREAM,
+        name: "endpoint".to_owned(),
+        description: String::new(),
+        filters,
+        max_ack_pending: 10,
+        start: Start::Since(since),
+        metadata: BTreeMap::new(),
+    };
+    nats::durable::put(&broker, &durable, None).await.expect("a consumer");
+    let mut pull = Pull::open(&broker, STREAM, "endpoint").await.expect("a pull");
+    let mut pulled = Vec::new();
+    while pulled.len() < 4 {
+        pulled.push(timeout(PATIENCE, pull.next(10)).await.expect("in time").expect("a letter").sequence);
+    }
+    assert_eq!(pulled, all);
+    assert_eq!(nats::first_since(&broker, STREAM, since).await.expect("an answer"), Some(2));
+    assert_eq!(nats::first_since(&broker, STREAM, since + 60_000).await.expect("an answer"), None);
+}
+
+/// A request may be used up to its last byte, and the server does not say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_bytes_fit_exactly_is_not_waited_for() {
+    let mut post = Post::open().await;
+    let broker = post.broker().await;
+    // What comes with each of the first five: its subject and where it stands.
+    let beside =
+        "letters.0".len() + format!("$JS.ACK.{STREAM}.follower-0123456789abcdef.1.1.1.1700000000000000000.4").len();
+    let quotes = 2;
+    post.send([(1 << 20) - beside - quotes; 2]).await;
+    post.send([10; 3]).await;
+    let begun = Instant::now();
+    let mut follower = Follower::after(&broker, STREAM, letters(), 0);
+    assert_eq!(followed(&mut follower, 5).await, [1, 2, 3, 4, 5]);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_a_stream_holds_more_is_told_by_filter_and_range() {
     let mut post = Post::open().await;
     post.send([10; 4]).await;
     let broker = post.broker().await;

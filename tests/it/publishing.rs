@@ -48,7 +48,7 @@ impl Ground {
 
     /// The bodies that the stream holds, in its order.
     async fn bodies(&self) -> Vec<String> {
-        let messages = nats::batch(&self.broker, STREAM, 1, 1_000).await.expect("a stream");
+        let messages = nats::batch(&self.broker, STREAM, 1..=u64::MAX, 1_000).await.expect("a stream");
         messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect()
     }
 }
@@ -123,7 +123,7 @@ async fn a_copy_takes_its_headers_along_but_nothing_that_the_broker_wrote_of_the
     let mut firsts = numbered(0..10);
     firsts.iter_mut().for_each(|first| first.headers = headers.to_vec());
     batches.publish_in_order(firsts, Instant::now() + PATIENCE).await.expect("a batch is stored");
-    let stored = nats::batch(&ground.broker, STREAM, 1, 10).await.expect("a stream");
+    let stored = nats::batch(&ground.broker, STREAM, 1..=u64::MAX, 10).await.expect("a stream");
     assert!(stored[0].header("Nats-Batch-Id").is_some(), "the broker keeps what it was told of the batch");
     let copies = |origin: &str, stored: Vec<Message>| -> Vec<Outgoing> {
         let copy = |message: Message| {
@@ -138,7 +138,7 @@ async fn a_copy_takes_its_headers_along_but_nothing_that_the_broker_wrote_of_the
     let again = copies("again", stored);
     batches.publish_in_order(again, Instant::now() + PATIENCE).await.expect("copies are stored as a batch");
     for (origin, first) in [("replay", 11), ("again", 21)] {
-        let copies = nats::batch(&ground.broker, STREAM, first, 10).await.expect("a stream");
+        let copies = nats::batch(&ground.broker, STREAM, first..=u64::MAX, 10).await.expect("a stream");
         assert_eq!(copies.len(), 10);
         for (number, copy) in copies.iter().enumerate() {
             assert_eq!(copy.subject, format!("t.{number}.{origin}"));

@@ -57,7 +57,7 @@ async fn a_reader_of_what_is_new_that_loses_its_consumer_does_not_begin_with_wha
     let mut raw = Raw::connect(&world.nats_url()).await;
     let listed = raw.request(&format!("$JS.API.CONSUMER.LIST.{GW_DLQ}"), &json!({})).await.expect("a list");
     let consumers = listed["consumers"].as_array().expect("consumers").clone();
-    let ours: Vec<_> = consumers.iter().filter(|one| one["config"]["deliver_policy"] == "new").collect();
+    let ours: Vec<_> = consumers.iter().filter(|one| one["config"]["filter_subject"] == filter[0]).collect();
     assert_eq!(ours.len(), 1, "{consumers:?}");
     let name = ours[0]["name"].as_str().expect("a name");
     raw.request(&format!("$JS.API.CONSUMER.DELETE.{GW_DLQ}.{name}"), &json!({})).await.expect("deleted");

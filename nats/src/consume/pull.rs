@@ -149,7 +149,7 @@ async fn pull(
     while requests.wanted() > 0 {
         let (message, size) = match next(requests, stop).await? {
             Answer::Message(message, size) => (*message, size),
-            Answer::Over | Answer::Word => continue,
+            Answer::Over | Answer::Full | Answer::Alive(_) => continue,
             Answer::Silence if stop.is_cancelled() => return Ok(None),
             Answer::Silence => return Err(requests.failed("the server does not end the request")),
         };

@@ -298,6 +298,9 @@ impl<W: Walk> Walker<W> {
             }
         }
         self.land(flying, &mut held.state).await?;
+        if chunk.lags {
+            return Ok(Ok((held, End::WaitsFor("replica"))));
+        }
         held.state.next = held.state.to + 1;
         Ok(Ok((held, End::Complete)))
     }

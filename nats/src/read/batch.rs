@@ -1,11 +1,12 @@
 //! Several messages of a stream with one request, and without a consumer.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use futures_util::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::time::timeout;
 
-use super::stored;
+use super::{holds, stored};
 use crate::{
     connect::Broker,
     error::{Code, Error},
@@ -17,13 +18,23 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The most bytes of one answer.
 const MAX_BYTES: usize = 16 << 20;
 
-/// The messages of a stream from a sequence on, at most so many. None where it holds none there; a replica that lags
-/// may not have the latest yet.
-pub async fn batch(broker: &Broker, stream: &str, from: u64, count: usize) -> Result<Vec<Message>, Error> {
-    batch_of(broker, stream, ">", from, count).await
+/// The first messages of a range of a stream, at most so many. None only where the stream's leader holds none: that a
+/// replica lags is an error.
+pub async fn batch(
+    broker: &Broker,
+    stream: &str,
+    range: RangeInclusive<u64>,
+    count: usize,
+) -> Result<Vec<Message>, Error> {
+    let mut messages = batch_of(broker, stream, ">", *range.start(), count).await?;
+    messages.retain(|message| range.contains(&message.sequence));
+    if messages.is_empty() && holds(broker, stream, &[], range).await? {
+        return Err(Error::reading(stream, "a replica lags"));
+    }
+    Ok(messages)
 }
 
-/// The same of one subject, or of those that match.
+/// Messages of one subject, or of those that match, from a sequence on. A replica that lags may not have the latest.
 pub(crate) async fn batch_of(
     broker: &Broker,
     stream: &str,
@@ -32,17 +43,6 @@ pub(crate) async fn batch_of(
     count: usize,
 ) -> Result<Vec<Message>, Error> {
     let request = json!({ "seq": from, "batch": count, "max_bytes": MAX_BYTES, "next_by_subj": subject });
-    ask(broker, stream, request).await
-}
-
-/// The sequence of the first message of a stream that was stored at or after a time, milliseconds since the epoch.
-pub async fn first_since(broker: &Broker, stream: &str, millis: i64) -> Result<Option<u64>, Error> {
-    let time = schemas::instant::rfc3339(millis);
-    let found = ask(broker, stream, json!({ "start_time": time, "batch": 1, "next_by_subj": ">" })).await?;
-    Ok(found.first().map(|message| message.sequence))
-}
-
-async fn ask(broker: &Broker, stream: &str, request: Value) -> Result<Vec<Message>, Error> {
     let what = format!("a read of {stream} {request}");
     // What the connection loses from here on leaves a hole.
     let mut changes = broker.changes();
@@ -60,7 +60,7 @@ async fn ask(broker: &Broker, stream: &str, request: Value) -> Result<Vec<Messag
         let answer = tokio::select! {
             biased;
             _ = changes.changed() => return Err(Error::Disconnected { what }),
-            answer = tokio::time::timeout(PATIENCE, answers.next()) => answer,
+            answer = timeout(PATIENCE, answers.next()) => answer,
         };
         let Ok(Some(answer)) = answer else { return Err(Error::reading(stream, "the answer has no end")) };
         let status = answer.status.map(|status| status.as_u16());

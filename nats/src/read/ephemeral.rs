@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, Info};
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 use tracing::debug;
 
-use super::Start;
-use crate::{connect::Broker, error::Error};
+use super::{Start, first_since};
+use crate::{connect::Broker, error::Error, topology};
 
 /// What is read of a stream.
 #[derive(Clone, Debug)]
@@ -47,7 +46,7 @@ impl Ephemeral {
         let mut config = Config {
             name: Some(name.clone()),
             description: Some(format!("gangway {who}")),
-            deliver_policy: policy(start),
+            deliver_policy: policy(broker, stream, start).await?,
             ack_policy: AckPolicy::None,
             headers_only: *headers_only,
             inactive_threshold: unused,
@@ -96,16 +95,22 @@ impl Drop for Ephemeral {
     }
 }
 
-pub(crate) fn policy(start: Start) -> DeliverPolicy {
-    match start {
-        Start::First => DeliverPolicy::All,
-        Start::New => DeliverPolicy::New,
-        // Sequences begin with 1.
-        Start::Sequence(first) => DeliverPolicy::ByStartSequence { start_sequence: first.max(1) },
-        Start::LastPerSubject => DeliverPolicy::LastPerSubject,
-        Start::Since(millis) => DeliverPolicy::ByStartTime {
-            start_time: OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
-                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
-        },
-    }
+/// The server's word for where to begin. What depends on the moment becomes a sequence first. The server would look
+/// again where a consumer is lost and restored; and at a time, with several filters, it passes over what one of them
+/// matches before the first match of another (`selectStartingSeqNo` in `consumer.go` of nats-server 2.15).
+pub(crate) async fn policy(broker: &Broker, stream: &str, start: Start) -> Result<DeliverPolicy, Error> {
+    let last = || async { topology::stream_info(broker, stream).await.map(|info| info.state.last_sequence) };
+    let start_sequence = match start {
+        Start::First => return Ok(DeliverPolicy::All),
+        Start::LastPerSubject => return Ok(DeliverPolicy::LastPerSubject),
+        Start::Sequence(first) => first,
+        Start::New => last().await? + 1,
+        Start::Since(millis) => {
+            // Asked first: what is stored in between is of that time.
+            let last = last().await?;
+            first_since(broker, stream, millis).await?.unwrap_or(last + 1)
+        }
+    };
+    // Sequences begin with 1.
+    Ok(DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) })
 }

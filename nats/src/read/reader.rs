@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Ephemeral, Start, Wanted};
+use super::{Ephemeral, Start, Wanted, look};
 use crate::{
     connect::Broker,
     error::Error,
@@ -184,7 +184,7 @@ enum Reopened {
 
 /// Opens a stream behind the last message that was read of it.
 async fn reopen(broker: &Broker, wanted: &Wanted, made: i64, last: u64) -> Result<Reopened, Error> {
-    let info = topology::stream_info(broker, &wanted.stream).await?;
+    let info = look(broker, &wanted.stream, last).await?;
     if topology::made(&info) != made {
         return Ok(Reopened::Replaced("it is another stream of this name now"));
     }
@@ -214,10 +214,9 @@ impl Opened {
     /// The next message. An error where one is missing before it, or none can be had any more.
     async fn next(&mut self) -> Result<Message, Error> {
         loop {
-            let left = BATCH - self.requests.wanted();
-            if left >= BATCH / 2 {
+            if self.requests.wanted() == 0 {
                 let (max_bytes, heartbeat) = (Some(BATCH_BYTES), Some(HEARTBEAT));
-                let ask = Ask { batch: left, max_bytes, expires: EXPIRES, grace: PATIENCE, heartbeat };
+                let ask = Ask { batch: BATCH, max_bytes, expires: EXPIRES, grace: PATIENCE, heartbeat };
                 self.requests.ask(ask).await?;
                 self.heard = Instant::now();
             }
@@ -228,8 +227,9 @@ impl Opened {
                     self.given = message.order;
                     return Ok(*message);
                 }
-                Answer::Message(..) => return Err(self.requests.failed("a message is missing")),
-                Answer::Over | Answer::Word => {}
+                Answer::Alive(sent) if sent <= self.given => {}
+                Answer::Message(..) | Answer::Alive(_) => return Err(self.requests.failed("a message is missing")),
+                Answer::Over | Answer::Full => {}
                 Answer::Silence => return Err(self.requests.failed("the server is silent")),
             }
         }

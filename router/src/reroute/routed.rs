@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nats::{
     Broker, Error,
-    topology::{ACK_WAIT, GW_EVENT, MAX_DELIVER},
+    topology::{self, ACK_WAIT, GW_EVENT, MAX_DELIVER},
 };
 use schemas::{header, subject};
 
@@ -48,8 +48,10 @@ pub(super) async fn among(broker: &Broker, mut lanes: [Wanted; 2], since: i64) -
     let Some(mut from) = nats::first_since(broker, GW_EVENT, since.saturating_sub(SKEW)).await? else {
         return Ok(found);
     };
+    // What is stored from now on is of what comes now.
+    let last_event = topology::stream_info(broker, GW_EVENT).await?.state.last_sequence;
     loop {
-        let events = nats::batch(broker, GW_EVENT, from, BATCH).await?;
+        let events = nats::batch(broker, GW_EVENT, from..=last_event, BATCH).await?;
         let Some(end) = events.last() else { return Ok(found) };
         from = end.sequence + 1;
         let at = end.stored_at;

@@ -10,7 +10,6 @@ use crate::{
     error::Error,
     message::Message,
     read::{self, Reader, Start},
-    topology,
 };
 
 /// How long the next message may take; then it is looked whether there is one.
@@ -19,10 +18,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Bytes of bodies beyond which a chunk takes no more.
 const MAX_BYTES: usize = 16 << 20;
 
-/// Messages that are dealt with together, and the sequence behind the last of them.
+/// Messages that are dealt with together. None at the end.
 pub(super) struct Chunk {
     pub(super) messages: Vec<Message>,
+    /// The sequence behind the last of them.
     pub(super) end: u64,
+    /// Whether this is not the end: the leader holds more, and the replica that was read lags.
+    pub(super) lags: bool,
 }
 
 /// What is left to read.
@@ -38,7 +40,8 @@ pub(super) struct Chunks {
 
 impl Chunks {
     pub(super) async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
-        let mut chunks = Self { broker: broker.clone(), source, size, next: replay.next, to: replay.to, reader: None };
+        let (broker, next, to) = (broker.clone(), replay.next, replay.to);
+        let mut chunks = Self { broker, source, size, next, to, reader: None };
         chunks.reopen().await?;
         Ok(chunks)
     }
@@ -56,35 +59,31 @@ impl Chunks {
         Ok(())
     }
 
-    /// The next chunk; empty at the end.
+    /// The next chunk.
     pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
-        let messages = match self.source.what {
-            What::All => self.batch().await?,
-            What::Matching { .. } => self.matching().await?,
+        let (messages, filters) = match self.source.what.clone() {
+            What::All => (self.batch().await?, Vec::new()),
+            What::Matching { filters, .. } => (self.read().await?, filters),
         };
-        Ok(Chunk { messages, end: self.next })
+        let range = self.next..=self.to;
+        let lags = messages.is_empty() && read::holds(&self.broker, self.source.stream, &filters, range).await?;
+        if messages.is_empty() && !lags {
+            self.next = self.to + 1;
+        }
+        Ok(Chunk { messages, end: self.next, lags })
     }
 
     async fn batch(&mut self) -> Result<Vec<Message>, Error> {
-        while self.next <= self.to {
-            let mut messages = read::batch(&self.broker, self.source.stream, self.next, self.size).await?;
-            messages.retain(|message| message.sequence <= self.to);
-            if let Some(last) = messages.last() {
-                self.next = last.sequence + 1;
-                return Ok(messages);
-            }
-            // Nothing is left, or a replica does not have it yet: only the leader knows.
-            let state = topology::stream_info(&self.broker, self.source.stream).await?.state;
-            if state.messages > 0 && state.first_sequence > self.next {
-                self.next = state.first_sequence;
-                continue;
-            }
-            self.end(&[">".to_owned()]).await?;
+        if self.next > self.to {
+            return Ok(Vec::new());
         }
-        Ok(Vec::new())
+        let mut messages = read::batch_of(&self.broker, self.source.stream, ">", self.next, self.size).await?;
+        messages.retain(|message| message.sequence <= self.to);
+        self.next = messages.last().map_or(self.next, |last| last.sequence + 1);
+        Ok(messages)
     }
 
-    async fn matching(&mut self) -> Result<Vec<Message>, Error> {
+    async fn read(&mut self) -> Result<Vec<Message>, Error> {
         let mut messages = Vec::with_capacity(self.size);
         let mut bytes = 0;
         while let Some(reader) = self.reader.as_mut().filter(|_| messages.len() < self.size && bytes < MAX_BYTES) {
@@ -104,19 +103,6 @@ impl Chunks {
             bytes += message.payload.len();
             messages.push(message);
         }
-        if let (true, What::Matching { filters, .. }) = (messages.is_empty(), &self.source.what) {
-            self.end(&filters.clone()).await?;
-        }
         Ok(messages)
-    }
-
-    /// The rest of the range holds nothing, if its leader says so too: what was read may be of a replica that lags.
-    async fn end(&mut self, filters: &[String]) -> Result<(), Error> {
-        let stream = self.source.stream;
-        if read::holds(&self.broker, stream, filters, self.next..=self.to).await? {
-            return Err(Error::reading(stream, "a replica lags"));
-        }
-        self.next = self.to + 1;
-        Ok(())
     }
 }
