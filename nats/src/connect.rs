@@ -106,12 +106,6 @@ impl Broker {
         let _closed = connected.wait_for(|connected| *connected).await.is_err();
     }
 
-    /// Waits until the connection is lost.
-    pub async fn lost(&self) {
-        let mut connected = self.connected.clone();
-        let _closed = connected.wait_for(|connected| !*connected).await.is_err();
-    }
-
     /// Tells of the next change of the connection from now on, also of one that is over already.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<bool> {

@@ -58,8 +58,8 @@ pub async fn next_from(broker: &Broker, stream: &str, sequence: u64, filter: &st
     direct(broker, stream, json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
-/// Whether a stream holds a message of the range that matches one of the filters, without filters any, as its leader knows. What a consumer
-/// or a direct read tells may be of a replica that lags.
+/// Whether a stream holds a message of the range that matches one of the filters, or any where there are none, as its
+/// leader knows. What a consumer or a direct read tells may be of a replica that lags.
 pub async fn holds(
     broker: &Broker,
     stream: &str,

@@ -189,7 +189,7 @@ pub struct Replay {
     /// When it ended, milliseconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<i64>,
-    /// What it waits for now: `live-traffic`, `endpoints`.
+    /// What it waits for now: `live-traffic`, `endpoints`, `retries`, `routes`, `directory`, `replica`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
     /// Why it failed.
