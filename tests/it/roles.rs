@@ -157,8 +157,8 @@ impl Roles {
         for wishes in [
             json!({ "mode": "redeliver", "orgId": "org_1" }),
             json!({ "mode": "redeliver", "orgId": "org_1", "onlyFailed": true }),
-            json!({ "mode": "redeliver", "to": "subject", "provider": "github" }),
-            json!({ "mode": "reroute" }),
+            json!({ "mode": "redeliver", "to": "subject", "provider": "github", "since": "1h" }),
+            json!({ "mode": "reroute", "since": "1h" }),
             json!({ "mode": "reroute", "onlyUndelivered": true, "dryRun": true }),
         ] {
             let asked = self.deliver.api(Method::POST, "/replays", Some(wishes.clone())).await;
@@ -183,7 +183,7 @@ impl Roles {
 
         self.ingest.accept(&Webhook::new("github", "push", "no JSON")).await;
         self.ingest.stored(topology::GW_DLQ, "gw.dlq.router.>", 1).await;
-        let letters = self.deliver.api(Method::GET, "/dead-letters", None).await.body;
+        let letters = self.deliver.api(Method::GET, "/dead-letters?since=1h", None).await.body;
         assert_eq!(letters["deadLetters"].as_array().map(Vec::len), Some(1), "{letters}");
         let body = json!({ "stage": "router" });
         let redriven = self.deliver.api(Method::POST, "/dead-letters/redrive", Some(body)).await;
