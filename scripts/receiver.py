@@ -51,9 +51,14 @@ def main():
     if len(sys.argv) not in (2, 3) or not sys.argv[1].isdigit():
         sys.exit(__doc__)
     Receiver.secret = sys.argv[2] if len(sys.argv) == 3 else None
-    print(f"http://127.0.0.1:{sys.argv[1]}: waiting for requests, Ctrl-C ends", flush=True)
+    port = int(sys.argv[1])
     try:
-        ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Receiver).serve_forever()
+        server = ThreadingHTTPServer(("127.0.0.1", port), Receiver)
+    except (OSError, OverflowError) as error:
+        sys.exit(f"receiver: cannot listen on 127.0.0.1:{port}: {getattr(error, 'strerror', None) or error}; stop what does, or name another port")
+    print(f"http://127.0.0.1:{port}: waiting for requests, Ctrl-C ends", flush=True)
+    try:
+        server.serve_forever()
     except KeyboardInterrupt:
         pass
 
