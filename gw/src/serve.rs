@@ -118,7 +118,8 @@ impl Listeners {
     }
 }
 
-/// Connects, to our own server where it has a name, serves, and stops: intake first, then what is in hand, then the connection.
+/// Connects, to our own server where it has a name, serves, and stops: intake first, then what is in hand, then the
+/// connections.
 async fn gateway(
     args: &ServeArgs,
     listeners: Listeners,
@@ -134,7 +135,7 @@ async fn gateway(
     let starting = async {
         let broker = Broker::connect(&config).await?;
         let checked = bring_topology(args, &broker, own_server).await?;
-        let parts = Parts::start(args, &broker, checked.is_none(), &mut work).await?;
+        let parts = Parts::start(args, &broker, &config, checked.is_none(), &mut work).await?;
         Ok::<_, Error>((broker, checked, parts))
     };
     let (broker, checked, mut parts) = tokio::select! {
@@ -160,9 +161,11 @@ async fn gateway(
     let deadline = Instant::now() + args.stop_timeout;
     let graceful = async {
         intake.finish(deadline).await;
-        drop(parts);
+        let connections = parts.into_connections().chain([broker]);
         work.finish(deadline).await;
-        broker.close().await;
+        for connection in connections {
+            connection.close().await;
+        }
     };
     let how = tokio::select! {
         () = graceful => End::Graceful,

@@ -59,7 +59,7 @@ impl Broker {
         let addresses = addresses(&config.url)?;
         let url = without_credentials(&addresses);
         let (state, connected) = watch::channel(false);
-        let link = Arc::new(Link::new(state, config.server.clone()));
+        let link = Arc::new(Link::new(state, config));
         let noting = link.clone();
         let mut options = ConnectOptions::new()
             .name(&config.name)
@@ -89,7 +89,7 @@ impl Broker {
         let broker = Self { client, connected };
         broker.connected().await;
         broker.check_version()?;
-        info!(url, server = broker.client.server_info().version, "nats.connected");
+        info!(connection = config.name, url, server = broker.client.server_info().version, "nats.connected");
         Ok(broker)
     }
 
@@ -209,6 +209,7 @@ fn reconnect_delay(attempt: usize) -> Duration {
 
 /// What is known of the connection.
 struct Link {
+    name: String,
     state: watch::Sender<bool>,
     leaving: AtomicBool,
     /// The only server that counts.
@@ -220,11 +221,12 @@ struct Link {
 }
 
 impl Link {
-    fn new(state: watch::Sender<bool>, server: Option<String>) -> Self {
+    fn new(state: watch::Sender<bool>, config: &Config) -> Self {
         Self {
+            name: config.name.clone(),
             state,
             leaving: AtomicBool::new(false),
-            server,
+            server: config.server.clone(),
             client: OnceLock::new(),
             stranger: AtomicBool::new(false),
         }
@@ -258,8 +260,10 @@ impl Link {
         let ours = found == *wanted;
         if !self.stranger.swap(!ours, Ordering::Relaxed) && !ours {
             error!(
+                connection = self.name,
                 found,
-                wanted, "nats.stranger: another nats-server has the port of ours: stop it, or name it in NATS_URL"
+                wanted,
+                "nats.stranger: another nats-server has the port of ours: stop it, or name it in NATS_URL"
             );
         }
         ours
@@ -270,10 +274,10 @@ impl Link {
             Event::Connected => self.up().await,
             Event::Disconnected | Event::Closed => {
                 if self.state.send_replace(false) && !self.leaving.load(Ordering::Relaxed) {
-                    warn!("nats.disconnected");
+                    warn!(connection = self.name, "nats.disconnected");
                 }
             }
-            Event::ServerError(error) => warn!(%error, "nats.server_error"),
+            Event::ServerError(error) => warn!(connection = self.name, %error, "nats.server_error"),
             Event::ClientError(error) => debug!(%error, "nats.client_error"),
             Event::SlowConsumer(id) => warn!(id, "nats.slow_consumer"),
             Event::LameDuckMode => info!("nats.lame_duck"),

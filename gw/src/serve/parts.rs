@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nats::{Broker, Mode, Publisher, topology};
+use nats::{Broker, Config, Mode, Publisher, topology};
 use prometheus_client::registry::Registry;
 use schemas::ambient::{Clock, Random};
 use store::Db;
@@ -27,6 +27,7 @@ pub(super) struct Parts {
     router: Option<router::Router>,
     db: Option<Db>,
     broker: Broker,
+    replays: Option<Broker>,
     registry: Option<Registry>,
     clock: Clock,
     begun: Instant,
@@ -38,20 +39,13 @@ impl Parts {
     pub(super) async fn start(
         args: &ServeArgs,
         broker: &Broker,
+        config: &Config,
         applies: bool,
         work: &mut Tasks,
     ) -> Result<Self, Error> {
         let (clock, random) = (system_clock(), Random::new(rand::random));
         let instance = random.id("gw-");
-        let mode = match args.publish {
-            PublishMode::Auto
-                if [Role::Ingest, Role::Router, Role::Deliver].into_iter().any(|role| args.runs(role)) =>
-            {
-                Mode::measure(broker, &instance).await
-            }
-            PublishMode::Auto | PublishMode::Pipeline => Mode::Pipeline,
-            PublishMode::Batch => Mode::Batch { single: 0 },
-        };
+        let mode = publish_mode(args, broker, &instance).await;
         let mut registry = Registry::default();
         let mut parts = Self {
             ingest: None,
@@ -61,6 +55,7 @@ impl Parts {
             router: None,
             db: None,
             broker: broker.clone(),
+            replays: None,
             registry: None,
             clock: clock.clone(),
             begun: Instant::now(),
@@ -87,6 +82,10 @@ impl Parts {
             parts.router = Some(router);
         }
         if args.runs(Role::Deliver) {
+            // What a replay stores has a connection of its own: live requests do not wait behind it, and it is read and
+            // written side by side.
+            let name = format!("{}-replays", config.name);
+            let replays = Broker::connect(&Config { name, ..config.clone() }).await?;
             let deps = deliver::Deps {
                 db: parts.database(args).await?,
                 broker: broker.clone(),
@@ -94,7 +93,7 @@ impl Parts {
                 timers: publisher(broker, mode, work),
                 dead: publisher(broker, mode, work),
                 commands: publisher(broker, mode, work),
-                replays: publisher(broker, mode, work),
+                replays: publisher(&replays, mode, work),
                 clock: clock.clone(),
                 random: random.clone(),
                 sealer: seal::sealer(args, &random)?,
@@ -104,7 +103,7 @@ impl Parts {
             let deliver = deliver::Deliver::new(deps, &mut registry).map_err(Error::HttpClient)?;
             let (running, stop) = (deliver.clone(), work.stop());
             work.spawn("deliveries", async move { Box::pin(running.run(stop)).await });
-            parts.deliver = Some(deliver);
+            (parts.deliver, parts.replays) = (Some(deliver), Some(replays));
         }
         if args.runs(Role::Ledger) {
             parts.start_ledger(args, random.clone(), &mut registry, work).await?;
@@ -149,6 +148,11 @@ impl Parts {
         Ok(db)
     }
 
+    /// Lets go of all but the connections beside the main one, which are closed when the work is done.
+    pub(super) fn into_connections(self) -> impl Iterator<Item = Broker> {
+        self.replays.into_iter()
+    }
+
     /// The database, if one is open, and the time: keys are looked up in it.
     pub(super) fn database_and_clock(&self) -> Option<(Db, Clock)> {
         self.db.clone().map(|db| (db, self.clock.clone()))
@@ -167,6 +171,16 @@ impl Parts {
             clock: self.clock.clone(),
             metrics: Metrics::new(self.registry.take().unwrap_or_default()),
         }
+    }
+}
+
+/// How messages go to the broker: measured, unless the settings say it or nothing that runs here stores many.
+async fn publish_mode(args: &ServeArgs, broker: &Broker, instance: &str) -> Mode {
+    let storing = || [Role::Ingest, Role::Router, Role::Deliver].into_iter().any(|role| args.runs(role));
+    match args.publish {
+        PublishMode::Auto if storing() => Mode::measure(broker, instance).await,
+        PublishMode::Auto | PublishMode::Pipeline => Mode::Pipeline,
+        PublishMode::Batch => Mode::Batch { single: 0 },
     }
 }
 
