@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use schemas::replay::Replay;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Source, What};
 use crate::{
@@ -27,6 +28,21 @@ pub(super) struct Chunk {
     pub(super) lags: bool,
 }
 
+/// Chunks that are read while those before them are dealt with. Dropped, no more are read.
+pub(super) struct ReadAhead {
+    stream: &'static str,
+    chunks: mpsc::Receiver<Result<Chunk, Error>>,
+    _reading: JoinSet<()>,
+}
+
+impl ReadAhead {
+    /// The next chunk; an empty one and an error are the last.
+    pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
+        let chunk = self.chunks.recv().await;
+        chunk.unwrap_or_else(|| Err(Error::reading(self.stream, "nobody reads on behind the last chunk")))
+    }
+}
+
 /// What is left to read.
 pub(super) struct Chunks {
     broker: Broker,
@@ -46,6 +62,22 @@ impl Chunks {
         Ok(chunks)
     }
 
+    /// Reads on a task of its own, one chunk ahead of what is asked for.
+    pub(super) fn ahead(mut self) -> ReadAhead {
+        let (stream, (sender, chunks)) = (self.source.stream, mpsc::channel(1));
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
+            loop {
+                let chunk = self.next().await;
+                let more = chunk.as_ref().is_ok_and(|chunk| !chunk.messages.is_empty());
+                if sender.send(chunk).await.is_err() || !more {
+                    return;
+                }
+            }
+        });
+        ReadAhead { stream, chunks, _reading: reading }
+    }
+
     async fn reopen(&mut self) -> Result<(), Error> {
         self.reader = None;
         if self.next > self.to {
@@ -59,8 +91,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// The next chunk.
-    pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
+    async fn next(&mut self) -> Result<Chunk, Error> {
         let (messages, filters) = match self.source.what.clone() {
             What::All => (self.batch().await?, Vec::new()),
             What::Matching { filters, .. } => (self.read().await?, filters),
