@@ -44,8 +44,8 @@ pub struct Deps {
     pub dead: Publisher,
     /// Stores commands.
     pub commands: Publisher,
-    /// Stores events again.
-    pub replays: Publisher,
+    /// Stores events again, over a connection of its own.
+    pub copies: Copies,
     /// The time.
     pub clock: Clock,
     /// Makes ids, secrets and jitter.
@@ -56,6 +56,15 @@ pub struct Deps {
     pub reach: push::Reach,
     /// Whether consumers that somebody deleted may be made anew.
     pub recreate_consumers: bool,
+}
+
+/// What stores the copies that replays make.
+#[derive(Clone, Debug)]
+pub struct Copies {
+    /// Stores them.
+    pub publisher: Publisher,
+    /// The connection that they take. Asked over it, the broker has dealt with what was sent before.
+    pub broker: Broker,
 }
 
 /// The service. Cheap to clone.

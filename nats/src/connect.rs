@@ -11,7 +11,7 @@ use std::{
 
 use async_nats::{Client, ConnectOptions, Event, Message, Request, ServerAddr, connection::State};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tracing::{debug, error, info, warn};
 
 use crate::error::{ApiError, Error};
@@ -20,6 +20,8 @@ use crate::error::{ApiError, Error};
 const NEEDED: (u64, u64) = (2, 15);
 /// How long one request to the broker's API may take.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that is there has answered by then; it is said that another one is waited for.
+const SOON: Duration = Duration::from_secs(3);
 
 /// How to reach the broker.
 #[derive(Clone, Debug)]
@@ -87,7 +89,10 @@ impl Broker {
         let client = options.connect(addresses).await.map_err(|source| Error::Connect { url: url.clone(), source })?;
         link.watch(&client).await;
         let broker = Self { client, connected };
-        broker.connected().await;
+        if timeout(SOON, broker.connected()).await.is_err() {
+            warn!(connection = config.name, url, "nats.waiting: start nats-server there, or correct NATS_URL");
+            broker.connected().await;
+        }
         broker.check_version()?;
         info!(connection = config.name, url, server = broker.client.server_info().version, "nats.connected");
         Ok(broker)
@@ -278,9 +283,9 @@ impl Link {
                 }
             }
             Event::ServerError(error) => warn!(connection = self.name, %error, "nats.server_error"),
-            Event::ClientError(error) => debug!(%error, "nats.client_error"),
-            Event::SlowConsumer(id) => warn!(id, "nats.slow_consumer"),
-            Event::LameDuckMode => info!("nats.lame_duck"),
+            Event::ClientError(error) => debug!(connection = self.name, %error, "nats.client_error"),
+            Event::SlowConsumer(id) => warn!(connection = self.name, id, "nats.slow_consumer"),
+            Event::LameDuckMode => info!(connection = self.name, "nats.lame_duck"),
             Event::Draining => self.leaving.store(true, Ordering::Relaxed),
         }
     }

@@ -136,21 +136,23 @@ impl Walk for Redeliver {
         Ok(if waiting.into_iter().any(|waiting| waiting > WAITING) { Room::WaitsFor("endpoints") } else { Room::Free })
     }
 
-    /// A push that is asked for twice is made once; of copies it is looked up which ones are there.
+    /// A push that is asked for twice is made once; of copies it is looked up which ones are there, behind those that
+    /// are on their way still.
     async fn ahead(&self, replay: &Replay) -> Result<HashSet<String>, Failure> {
         let mut ids = HashSet::new();
         if replay.request.to == Target::Endpoints || replay.request.dry_run {
             return Ok(ids);
         }
         let (filter, start) = ([subject::replayed_of(&replay.request.id)], Start::Sequence(replay.landed + 1));
-        let mut copies = Reader::open(&self.deps.broker, GW_REPLAY, &filter, start, true).await?;
+        let broker = &self.deps.copies.broker;
+        let mut copies = Reader::open(broker, GW_REPLAY, &filter, start, true).await?;
         let mut last = replay.landed;
         while let Some(copy) = copies.next_waiting(PATIENCE).await? {
             last = copy.sequence;
             ids.extend(copy.header("ce-id").map(str::to_owned));
         }
         // What was read may be of a replica that lags.
-        if nats::holds(&self.deps.broker, GW_REPLAY, &filter, last + 1..=u64::MAX).await? {
+        if nats::holds(broker, GW_REPLAY, &filter, last + 1..=u64::MAX).await? {
             return Err("the copies that a replica of GW_REPLAY does not have yet are not known".into());
         }
         Ok(ids)
@@ -167,7 +169,7 @@ impl Walk for Redeliver {
         }
         let deadline = Instant::now() + PATIENCE;
         let landing = match replay.request.to {
-            Target::Subject => self.deps.replays.launch_all(outgoing, deadline).await?,
+            Target::Subject => self.deps.copies.publisher.launch_all(outgoing, deadline).await?,
             Target::Endpoints => {
                 let timers = &self.deps.timers;
                 let store = |push| async move { timers.publish(push, deadline).await.map(drop) };

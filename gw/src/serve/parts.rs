@@ -93,7 +93,7 @@ impl Parts {
                 timers: publisher(broker, mode, work),
                 dead: publisher(broker, mode, work),
                 commands: publisher(broker, mode, work),
-                replays: publisher(&replays, mode, work),
+                copies: deliver::Copies { publisher: publisher(&replays, mode, work), broker: replays.clone() },
                 clock: clock.clone(),
                 random: random.clone(),
                 sealer: seal::sealer(args, &random)?,

@@ -266,7 +266,7 @@ impl<W: Walk> Walker<W> {
         let source = self.walk.source(&held.state);
         let size = cap.map_or(source.chunk, |cap| (cap as usize / 4).clamp(1, source.chunk));
         let ahead = self.walk.ahead(&held.state).await?;
-        let mut chunks = Chunks::open(&self.broker, source, &held.state, size).await?.ahead();
+        let mut chunks = Chunks::open(&self.broker, source, &held.state, size).await?;
         let mut chunk = chunks.next().await?;
         let mut flying = None;
         while !chunk.messages.is_empty() {
@@ -275,14 +275,15 @@ impl<W: Walk> Walker<W> {
                 return Ok(Ok((held, End::WaitsFor(what))));
             }
             let (begun, read, end) = (Instant::now(), chunk.messages.len() as u64, chunk.end);
-            // Meanwhile the one before lands, and those behind are read.
+            // Meanwhile the chunk before lands, and the next one is read.
+            let next = chunks.read_ahead();
             let dealt = self.walk.deal(&held.state, &ahead, chunk.messages).await?;
             self.land(flying.replace(Flying { dealt, read, end }), &mut held.state).await?;
             if let Some(cap) = cap {
                 let due = Duration::from_secs_f64(read as f64 / f64::from(cap));
                 self.stop.run_until_cancelled(tokio::time::sleep_until(begun + due)).await;
             }
-            chunk = chunks.next().await?;
+            (chunks, chunk) = next.finish().await?;
             if self.stop.is_cancelled() || Instant::now() >= over {
                 self.land(flying, &mut held.state).await?;
                 return Ok(Ok((held, End::Over)));

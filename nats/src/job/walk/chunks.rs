@@ -1,9 +1,9 @@
 //! The rest of a replay's range, a chunk at a time.
 
-use std::time::Duration;
+use std::{panic::resume_unwind, time::Duration};
 
 use schemas::replay::Replay;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Source, What};
 use crate::{
@@ -28,18 +28,20 @@ pub(super) struct Chunk {
     pub(super) lags: bool,
 }
 
-/// Chunks that are read while those before them are dealt with. Dropped, no more are read.
+/// A chunk that is read while the one before it is dealt with. Dropped, it is not read on.
 pub(super) struct ReadAhead {
     stream: &'static str,
-    chunks: mpsc::Receiver<Result<Chunk, Error>>,
-    _reading: JoinSet<()>,
+    reading: AbortOnDropHandle<(Chunks, Result<Chunk, Error>)>,
 }
 
 impl ReadAhead {
-    /// The next chunk; an empty one and an error are the last.
-    pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
-        let chunk = self.chunks.recv().await;
-        chunk.unwrap_or_else(|| Err(Error::reading(self.stream, "nobody reads on behind the last chunk")))
+    /// The chunk, and those behind it.
+    pub(super) async fn finish(self) -> Result<(Chunks, Chunk), Error> {
+        let (chunks, chunk) = self.reading.await.map_err(|ended| match ended.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(ended) => Error::reading(self.stream, ended),
+        })?;
+        Ok((chunks, chunk?))
     }
 }
 
@@ -62,20 +64,14 @@ impl Chunks {
         Ok(chunks)
     }
 
-    /// Reads on a task of its own, one chunk ahead of what is asked for.
-    pub(super) fn ahead(mut self) -> ReadAhead {
-        let (stream, (sender, chunks)) = (self.source.stream, mpsc::channel(1));
-        let mut reading = JoinSet::new();
-        reading.spawn(async move {
-            loop {
-                let chunk = self.next().await;
-                let more = chunk.as_ref().is_ok_and(|chunk| !chunk.messages.is_empty());
-                if sender.send(chunk).await.is_err() || !more {
-                    return;
-                }
-            }
+    /// Reads the next chunk on a task of its own.
+    pub(super) fn read_ahead(mut self) -> ReadAhead {
+        let stream = self.source.stream;
+        let reading = tokio::spawn(async move {
+            let chunk = self.next().await;
+            (self, chunk)
         });
-        ReadAhead { stream, chunks, _reading: reading }
+        ReadAhead { stream, reading: AbortOnDropHandle::new(reading) }
     }
 
     async fn reopen(&mut self) -> Result<(), Error> {
@@ -91,7 +87,8 @@ impl Chunks {
         Ok(())
     }
 
-    async fn next(&mut self) -> Result<Chunk, Error> {
+    /// The next chunk, an empty one at the end.
+    pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
         let (messages, filters) = match self.source.what.clone() {
             What::All => (self.batch().await?, Vec::new()),
             What::Matching { filters, .. } => (self.read().await?, filters),
