@@ -53,7 +53,7 @@ def show_delivery(found):
     rows = [[name, by["received"], round(by["seconds"], 1), by["per_second"], by["gw"]["most_mb"], cores(by)] for name, by in found.get("rate", {}).items()]
     table("Pushes of a backlog", ["sync, to", "pushes", "s", "a second", "gw MB at most", "cores"], rows)
     rows = [[f"1,000/s, {sync}", *latency(by["latency"]), by["latency"]["max_ms"], cores(by)] for sync, by in found.get("latency", {}).items()]
-    rows += [[f"100 endpoints, {down} down", *latency(by["latency"]), by["latency"]["max_ms"], cores(by)] for down, by in found.get("down", {}).items()]
+    rows += [[f"100 endpoints, {down} down, default", *latency(by["latency"]), by["latency"]["max_ms"], cores(by)] for down, by in found.get("down", {}).items()]
     table("From the post to the receiver (ms)", ["", "p50", "p99", "p99.9", "max", "cores"], rows)
     rows = [[f"{failing} failing", by["received"], by["failed"], by["per_second"], by["idle"]["mb"], by["gw"]["most_mb"], by["nats"]["mb"], cores(by)] for failing, by in found.get("many", {}).items()]
     table("Many endpoints", ["", "pushes", "refused", "a second", "gw MB idle", "gw MB at most", "nats MB", "cores"], rows)

@@ -17,7 +17,7 @@ use tokio::{
     },
     sync::watch,
     task::AbortHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 /// What it does.
@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Cut(u64),
     /// From the first request for a consumer's messages on it holds back what the server sends, once for so long.
     Hold(Duration),
+    /// From the first copy of a replay on it holds back what their connection sends, once for so long.
+    HoldCopies(Duration),
     /// Loses each so-manieth message that a stream gives.
     Lose(usize),
 }
@@ -87,12 +89,21 @@ async fn forward(
     begin: &watch::Sender<Option<Instant>>,
     faults: &AtomicUsize,
 ) {
-    let mut bytes = vec![0; 64 << 10];
+    let (mut bytes, mut of_copies) = (vec![0; 64 << 10], false);
     while let Ok(count @ 1..) = asks.read(&mut bytes).await {
-        let asks_for_messages = bytes[..count].windows(17).any(|word| word == b"CONSUMER.MSG.NEXT");
-        if let (Fault::Hold(pause), true, 0) = (fault, asks_for_messages, faults.load(Ordering::Relaxed)) {
-            faults.fetch_add(1, Ordering::Relaxed);
-            begin.send_replace(Some(Instant::now() + pause));
+        let says = |what: &[u8]| bytes[..count].windows(what.len()).any(|word| word == what);
+        of_copies |= says(br#""name":"gangway-replays""#);
+        let first = faults.load(Ordering::Relaxed) == 0;
+        match fault {
+            Fault::Hold(pause) if first && says(b"CONSUMER.MSG.NEXT") => {
+                faults.fetch_add(1, Ordering::Relaxed);
+                begin.send_replace(Some(Instant::now() + pause));
+            }
+            Fault::HoldCopies(pause) if first && of_copies && says(b"PUB gw.replay.") => {
+                faults.fetch_add(1, Ordering::Relaxed);
+                sleep(pause).await;
+            }
+            _ => {}
         }
         if asked.write_all(&bytes[..count]).await.is_err() {
             return;
@@ -125,6 +136,9 @@ async fn back(
                     return;
                 }
             }
+        }
+        Fault::HoldCopies(_) => {
+            let _ended = tokio::io::copy(&mut said, answers).await.is_err();
         }
         Fault::Lose(every) => {
             let _ended = lose(BufReader::new(said), answers, every, faults).await.is_err();

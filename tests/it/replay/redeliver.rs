@@ -9,9 +9,13 @@ use nats::topology::{self, GW_JOB, GW_REPLAY, GW_RETRY, RETRY};
 use reqwest::Method;
 use schemas::{header, subject};
 use serde_json::json;
-use tests::{Reply, eventually, eventually_within, never};
+use tests::{Receiver, Reply, Setup, eventually, eventually_within, never};
 
 use super::Ground;
+use crate::{
+    relay::{Fault, Relay},
+    server::Server,
+};
 
 fn set(ids: &[String]) -> BTreeSet<&str> {
     ids.iter().map(String::as_str).collect()
@@ -51,6 +55,29 @@ async fn killed_in_the_middle(mode: &str) {
         assert_eq!(message.header("ce-type"), Some("github:push"));
         assert!(message.payload.starts_with(b"{\"deliveryId\":\"delivery-"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_that_a_network_holds_back_are_not_made_again() {
+    let server = Server::single().await;
+    // Longer than the worker waits for them.
+    let relay = Relay::before(&server.url(None), Fault::HoldCopies(Duration::from_secs(9))).await;
+    let world = Setup::new().with("GW_PUBLISH", "pipeline").start_on(&relay.url());
+    world.ready().await;
+    let mut ground = Ground { world, receiver: Receiver::start().await };
+    let ids = ground.events("org_1", 0..600).await;
+    let replay = ground.replay(json!({ "mode": "redeliver", "to": "subject", "ratePerSecond": "max" })).await;
+    let ended = eventually_within(Duration::from_secs(60), "the replay ends", || async {
+        let shown = ground.look(&replay).await;
+        (shown["status"] != "running").then_some(shown)
+    })
+    .await;
+    assert_eq!((&ended["status"], relay.faults()), (&json!("done"), 1), "{ended}");
+    let copies = ground.world.messages(GW_REPLAY, &subject::replayed_of(&replay)).await;
+    let seen: Vec<String> = copies.iter().map(|copy| copy.header("ce-id").expect("an id").to_owned()).collect();
+    assert_eq!((seen.len(), set(&seen)), (600, set(&ids)));
+    let log = ground.world.gateway().log();
+    assert!(log.contains("replay.retry"), "the worker was to give up waiting");
 }
 
 #[tokio::test(flavor = "multi_thread")]
