@@ -20,7 +20,7 @@ use crate::error::{ApiError, Error};
 const NEEDED: (u64, u64) = (2, 15);
 /// How long one request to the broker's API may take.
 const API_TIMEOUT: Duration = Duration::from_secs(10);
-/// A server that is there has answered by then; it is said that another one is waited for.
+/// Time after which it is said that the connection is waited for.
 const SOON: Duration = Duration::from_secs(3);
 
 /// How to reach the broker.
@@ -90,7 +90,14 @@ impl Broker {
         link.watch(&client).await;
         let broker = Self { client, connected };
         if timeout(SOON, broker.connected()).await.is_err() {
-            warn!(connection = config.name, url, "nats.waiting: start nats-server there, or correct NATS_URL");
+            match config.server {
+                None => warn!(
+                    connection = config.name,
+                    url, "nats.waiting: start nats-server there, or correct NATS_URL and the credentials"
+                ),
+                // Of our own, and started.
+                Some(_) => info!(connection = config.name, url, "nats.waiting"),
+            }
             broker.connected().await;
         }
         broker.check_version()?;
