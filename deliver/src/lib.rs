@@ -63,7 +63,7 @@ pub struct Deps {
 pub struct Copies {
     /// Stores them.
     pub publisher: Publisher,
-    /// The connection that they take. Asked over it, the broker has dealt with what was sent before.
+    /// The connection that they take. Asked over it, the broker has received what was sent before.
     pub broker: Broker,
 }
 

@@ -151,9 +151,9 @@ impl Walk for Redeliver {
             last = copy.sequence;
             ids.extend(copy.header("ce-id").map(str::to_owned));
         }
-        // What was read may be of a replica that lags.
+        // They are being stored still, or what was read is of a replica that lags.
         if nats::holds(broker, GW_REPLAY, &filter, last + 1..=u64::MAX).await? {
-            return Err("the copies that a replica of GW_REPLAY does not have yet are not known".into());
+            return Err("copies are being stored still, or a replica of GW_REPLAY does not have them yet".into());
         }
         Ok(ids)
     }

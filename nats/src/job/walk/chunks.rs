@@ -1,20 +1,17 @@
 //! The rest of a replay's range, a chunk at a time.
 
-use std::{panic::resume_unwind, time::Duration};
+use std::panic::resume_unwind;
 
 use schemas::replay::Replay;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Source, What};
+use super::{PATIENCE, Source, What};
 use crate::{
     connect::Broker,
     error::Error,
     message::Message,
     read::{self, Reader, Start},
 };
-
-/// How long the next message may take; then it is looked whether there is one.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of bodies beyond which a chunk takes no more.
 const MAX_BYTES: usize = 16 << 20;
@@ -59,9 +56,13 @@ pub(super) struct Chunks {
 impl Chunks {
     pub(super) async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
         let (broker, next, to) = (broker.clone(), replay.next, replay.to);
-        let mut chunks = Self { broker, source, size, next, to, reader: None };
-        chunks.reopen().await?;
-        Ok(chunks)
+        let reader = match &source.what {
+            What::Matching { filters, headers_only } if next <= to => {
+                Some(Reader::open(&broker, source.stream, filters, Start::Sequence(next), *headers_only).await?)
+            }
+            What::Matching { .. } | What::All => None,
+        };
+        Ok(Self { broker, source, size, next, to, reader })
     }
 
     /// Reads the next chunk on a task of its own.
@@ -72,19 +73,6 @@ impl Chunks {
             (self, chunk)
         });
         ReadAhead { stream, reading: AbortOnDropHandle::new(reading) }
-    }
-
-    async fn reopen(&mut self) -> Result<(), Error> {
-        self.reader = None;
-        if self.next > self.to {
-            return Ok(());
-        }
-        if let What::Matching { filters, headers_only } = &self.source.what {
-            let start = Start::Sequence(self.next);
-            let reader = Reader::open(&self.broker, self.source.stream, filters, start, *headers_only).await?;
-            self.reader = (reader.waiting() > 0).then_some(reader);
-        }
-        Ok(())
     }
 
     /// The next chunk, an empty one at the end.
@@ -115,19 +103,12 @@ impl Chunks {
         let mut messages = Vec::with_capacity(self.size);
         let mut bytes = 0;
         while let Some(reader) = self.reader.as_mut().filter(|_| messages.len() < self.size && bytes < MAX_BYTES) {
-            let Some(message) = reader.next_within(SILENCE).await? else {
-                // What waited may have gone meanwhile.
-                self.reopen().await?;
-                continue;
-            };
-            self.next = message.sequence.min(self.to) + 1;
-            if message.sequence > self.to {
+            let message = reader.next_waiting(PATIENCE).await?;
+            self.next = message.as_ref().map_or(self.next, |message| message.sequence.min(self.to) + 1);
+            let Some(message) = message.filter(|message| message.sequence <= self.to) else {
                 self.reader = None;
                 break;
-            }
-            if message.pending == 0 || self.next > self.to {
-                self.reader = None;
-            }
+            };
             bytes += message.payload.len();
             messages.push(message);
         }
