@@ -3,6 +3,7 @@
 //! `records` is what may be done with them, `rows` the SQL, `http` the API. `fields`, `url`, `headers` and `signing`
 //! hold what a good request says; `watch` keeps the directory that the pushes work from.
 
+mod breaker;
 mod fields;
 mod form;
 mod headers;

@@ -23,6 +23,7 @@ struct Shown {
     created_at: String,
     secret: Option<String>,
     previous_secret_until: Option<String>,
+    breaker_open_until: Option<String>,
 }
 
 /// Runs the command.
@@ -133,11 +134,12 @@ async fn list(api: &ApiClient, org: Option<&str>, status: Option<&str>, as_json:
         return output::line("no endpoints; `gw endpoint add --help` shows how to make one");
     }
     for value in all {
-        let endpoint = read(value)?.endpoint;
+        let Shown { endpoint, breaker_open_until, .. } = read(value)?;
+        let open = if breaker_open_until.is_some() { ", failing" } else { "" };
         table.row([
             endpoint.id,
             output::plain(&endpoint.org_id),
-            endpoint.status.as_str().to_owned(),
+            format!("{}{open}", endpoint.status.as_str()),
             endpoint.format.as_str().to_owned(),
             endpoint.events.join(","),
             output::plain(&endpoint.url),
@@ -159,6 +161,9 @@ fn show(answer: Value) -> Result<(), Error> {
     row("status", endpoint.status.as_str().to_owned());
     if let Some(reason) = shown.status_reason {
         row("because", reason);
+    }
+    if let Some(until) = shown.breaker_open_until {
+        row("failing", format!("again and again: left alone until {until}, then one push probes it"));
     }
     row("events", endpoint.events.join(", "));
     row("format", endpoint.format.as_str().to_owned());

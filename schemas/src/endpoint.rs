@@ -17,8 +17,17 @@ pub const DEFAULT_TIMEOUT: u16 = 15;
 pub const DEFAULT_RETRY_SCHEDULE: [u32; 9] = [5, 30, 120, 900, 3_600, 10_800, 21_600, 43_200, 86_400];
 /// Requests at once unless the endpoint says otherwise.
 pub const DEFAULT_CONCURRENCY: u16 = 4;
+/// Under this name an endpoint's breaker stands in the metadata of its consumer.
+pub const BREAKER: &str = "gw-breaker";
 /// The most subject filters a consumer gets: the broker slows down with many.
 const FILTERS: usize = 8;
+
+/// Until when an endpoint that failed again and again is left alone, milliseconds since the epoch, as its breaker says.
+/// None while it is not.
+#[must_use]
+pub fn left_alone_until(breaker: &str) -> Option<i64> {
+    breaker.strip_prefix("open ")?.split_once(" until ")?.1.parse().ok()
+}
 
 /// What an organisation wants of an endpoint: the rules of its pushes, and the API's names for them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

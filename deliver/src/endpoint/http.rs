@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use web::{Ids, PageParams, RequestError, json, json_or_nothing, parameters};
 
-use super::{Endpoints, fields::Rotation, form, records::Records, shown::Shown, wanted::Wanted};
+use super::{Endpoints, breaker, fields::Rotation, form, records::Records, shown::Shown, wanted::Wanted};
 use crate::{Deps, error::Error};
 
 /// The routes of endpoints.
@@ -97,23 +97,24 @@ async fn create(
     responses((status = 200, description = "The endpoints", body = Page), Refusal)
 )]
 async fn list(
-    State(records): State<Records>,
+    State(Api { records, broker }): State<Api>,
     Extension(caller): Extension<Caller>,
     query: RawQuery,
 ) -> Result<Json<Page>, Error> {
     let wanted = Wanted::read(&parameters(query)?).map_err(RequestError::Query)?;
     let (endpoints, next_cursor) = records.list(&caller, wanted).await?;
-    Ok(Json(Page { endpoints, next_cursor }))
+    Ok(Json(Page { endpoints: breaker::told(&broker, endpoints).await, next_cursor }))
 }
 
 /// One endpoint.
 #[utoipa::path(get, path = "/endpoints/{id}", tag = "endpoints", params(("id" = String, Path, description = "The endpoint, `ep_…`")), responses((status = 200, description = "The endpoint", body = Shown), Refusal))]
 async fn show(
-    State(records): State<Records>,
+    State(Api { records, broker }): State<Api>,
     Extension(caller): Extension<Caller>,
     Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
-    Ok(Json(records.show(&caller, &id).await?))
+    let shown = records.show(&caller, &id).await?;
+    breaker::told(&broker, vec![shown]).await.pop().map(Json).ok_or(Error::NotFound)
 }
 
 /// Changes an endpoint: what the body does not name stays, and null is the default again.

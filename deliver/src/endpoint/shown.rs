@@ -1,6 +1,11 @@
 //! An endpoint as the API shows it.
 
-use schemas::{endpoint::Endpoint, instant, seal::Broken, seal::Sealer, secret::Secret};
+use schemas::{
+    endpoint::{Endpoint, EndpointStatus},
+    instant,
+    seal::{Broken, Sealer},
+    secret::Secret,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -20,6 +25,9 @@ pub(crate) struct Shown {
     secret: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret_until: Option<String>,
+    /// It failed again and again: it is left alone until then, and then one push probes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    breaker_open_until: Option<String>,
 }
 
 impl Shown {
@@ -35,7 +43,22 @@ impl Shown {
             created_at: instant::rfc3339(row.created_at),
             secret: None,
             previous_secret_until: None,
+            breaker_open_until: None,
         }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.endpoint.id
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.endpoint.status == EndpointStatus::Active
+    }
+
+    /// The same with the end of the time in which it is left alone.
+    pub(crate) fn with_breaker(mut self, until: Option<i64>) -> Self {
+        self.breaker_open_until = until.map(instant::rfc3339);
+        self
     }
 
     /// The same with the secret that was made for it.

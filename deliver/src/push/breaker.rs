@@ -11,8 +11,6 @@ use super::decide;
 const FAILURES: u32 = 10;
 /// The first pause, and the longest, milliseconds.
 const PAUSE: (i64, i64) = (5_000, 300_000);
-/// The name of its state in the consumer's metadata.
-pub(super) const METADATA: &str = "gw-breaker";
 
 /// Whether an endpoint is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use nats::{
 };
 use schemas::{
     cause::Chain,
-    endpoint::{self, EndpointStatus},
+    endpoint::{self, BREAKER, EndpointStatus},
 };
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 use tracing::{debug, error, warn};
 
 use super::{
     Engine,
-    breaker::{self, Breaker},
+    breaker::Breaker,
     closing,
     target::{Rules, Target},
     turn::Lane,
@@ -188,7 +188,7 @@ async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool
     let broker = &engine.deps.broker;
     let found = durable::find(broker, topology::GW_EVENT, &target.id).await?;
     if !own_change {
-        target.adopt(found.as_ref().and_then(|found| Breaker::parse(found.metadata(breaker::METADATA)?)));
+        target.adopt(found.as_ref().and_then(|found| Breaker::parse(found.metadata(BREAKER)?)));
     }
     let breaker = target.breaker();
     let mut wanted = vec![(wanted(rules, Lane::Live, breaker), found)];
@@ -227,7 +227,7 @@ fn wanted(rules: &Rules, lane: Lane, breaker: Breaker) -> Durable {
     let begins = if lane == Lane::History { rules.live.history_start } else { rules.live.start };
     let mut metadata = BTreeMap::from([("gw-org".to_owned(), endpoint.org_id.clone())]);
     if breaker.is_open() {
-        metadata.insert(breaker::METADATA.to_owned(), breaker.to_string());
+        metadata.insert(BREAKER.to_owned(), breaker.to_string());
     }
     Durable {
         stream: topology::GW_EVENT,
