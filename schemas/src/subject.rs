@@ -140,16 +140,37 @@ pub fn retry_wait(endpoint: &str, event: &str) -> String {
     format!("gw.retry.wait.{}.{}", SubjectToken::new(endpoint), SubjectToken::new(event))
 }
 
+/// Where a push that a replay asked for waits for its first attempt: `gw.retry.wait.<endpoint>.<event-id>.<replay>`. The
+/// event's own timer stands beside it.
+#[must_use]
+pub fn repeat_wait(endpoint: &str, event: &str, replay: &str) -> String {
+    format!("{}.{}", retry_wait(endpoint, event), SubjectToken::new(replay))
+}
+
 /// Where a push is due: `gw.retry.due.<endpoint>.<event-id>`.
 #[must_use]
 pub fn retry_due(endpoint: &str, event: &str) -> String {
     format!("gw.retry.due.{}.{}", SubjectToken::new(endpoint), SubjectToken::new(event))
 }
 
-/// The pushes of an endpoint that wait for their time.
+/// The pushes of an endpoint that wait for their next attempt.
+#[must_use]
+pub fn retries_scheduled_of(endpoint: &str) -> String {
+    format!("gw.retry.wait.{}.*", SubjectToken::new(endpoint))
+}
+
+/// The pushes of an endpoint that wait for their time, for the next attempt or the first of a replay.
 #[must_use]
 pub fn retries_waiting_of(endpoint: &str) -> String {
     format!("gw.retry.wait.{}.>", SubjectToken::new(endpoint))
+}
+
+/// The pushes of an event that wait for their next attempt, and those that replays asked for.
+#[must_use]
+pub fn retries_of_event(event: &str) -> [String; 2] {
+    let own = format!("gw.retry.wait.*.{}", SubjectToken::new(event));
+    let asked = format!("{own}.*");
+    [own, asked]
 }
 
 /// The pushes of an endpoint that are due.

@@ -19,6 +19,7 @@ use crate::pushing::event_of;
 mod asking;
 mod jobs;
 mod redeliver;
+mod repeats;
 mod reroute;
 
 /// A gateway, and a receiver that it may reach.

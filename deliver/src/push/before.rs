@@ -9,7 +9,7 @@ use schemas::{
 };
 use tracing::debug;
 
-use super::{Engine, about::About, decide::Tries};
+use super::{Engine, about::About, decide::Tries, record::waiting_place};
 
 impl Engine {
     /// The last step of a push, and when it was stored. None where it cannot be read, too.
@@ -37,7 +37,10 @@ impl Engine {
         }
         let Some((last, _)) = self.last_step(about).await.filter(|(last, _)| is_of(last, about)) else { return false };
         match last.outcome {
-            PushOutcome::Scheduled => self.timer(&about.endpoint, &about.event, 0).await.is_some(),
+            PushOutcome::Scheduled => {
+                let places = [subject::retry_wait(&about.endpoint, &about.event), due_place(about)];
+                self.has_timer(&places, 0, |timer| timer.replay == about.replay).await
+            }
             outcome if outcome.ends() => {
                 self.clear(about, &last).await;
                 true
@@ -51,11 +54,12 @@ impl Engine {
         if due.delivered < 2 {
             return false;
         }
-        let later = self.timer(&retry.endpoint_id, &retry.event_id, due.sequence).await;
-        if later.is_some_and(|later| goes_on(&later, retry)) {
+        let about = About::of_timer(retry);
+        let next = subject::retry_wait(&about.endpoint, &about.event);
+        let places = [next, waiting_place(retry), due_place(&about)];
+        if self.has_timer(&places, due.sequence, |later| goes_on(later, retry)).await {
             return true;
         }
-        let about = About::of_timer(retry);
         let recorded = |last: &Attempt, stored_at| last.attempt >= retry.attempt && stored_at >= due.stored_at;
         match self.last_step(&about).await {
             Some((last, stored_at)) if recorded(&last, stored_at) && is_of(&last, &about) && last.outcome.ends() => {
@@ -77,15 +81,16 @@ impl Engine {
         }
     }
 
-    /// The timer of a push, one that waits or one that is due, behind this place in `GW_RETRY`.
-    async fn timer(&self, endpoint: &str, event: &str, behind: u64) -> Option<Retry> {
-        for subject in [subject::retry_wait(endpoint, event), subject::retry_due(endpoint, event)] {
-            let found = self.last(topology::GW_RETRY, &subject).await.filter(|found| found.sequence > behind);
-            if let Some(retry) = found.and_then(|found| serde_json::from_slice(&found.payload).ok()) {
-                return Some(retry);
+    /// Whether such a timer stands at one of these places, behind this one in `GW_RETRY`.
+    async fn has_timer(&self, places: &[String], behind: u64, is_it: impl Fn(&Retry) -> bool) -> bool {
+        for place in places {
+            let found = self.last(topology::GW_RETRY, place).await.filter(|found| found.sequence > behind);
+            let found = found.and_then(|found| serde_json::from_slice::<Retry>(&found.payload).ok());
+            if found.is_some_and(|timer| is_it(&timer)) {
+                return true;
             }
         }
-        None
+        false
     }
 
     async fn last(&self, stream: &'static str, subject: &str) -> Option<Message> {
@@ -97,6 +102,10 @@ impl Engine {
             }
         }
     }
+}
+
+fn due_place(about: &About) -> String {
+    subject::retry_due(&about.endpoint, &about.event)
 }
 
 /// Whether a step is of this run of a push. An id may come again when its first event has expired: its steps outlive it.

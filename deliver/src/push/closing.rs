@@ -15,7 +15,13 @@ use schemas::{
 };
 use tracing::{info, warn};
 
-use super::{Engine, about::About, decide::Reason, record::Stopped, target::Target};
+use super::{
+    Engine,
+    about::About,
+    decide::Reason,
+    record::{Stopped, is_untried_repeat},
+    target::Target,
+};
 
 /// Timers that are ended at once.
 const AT_ONCE: usize = 64;
@@ -92,8 +98,12 @@ impl Engine {
         }
     }
 
-    /// Ends a push that waits for its time, or is due.
+    /// Ends a push that waits for its time, or is due. One that a replay asked for, of an endpoint that is deleted, is
+    /// not made: what became of the event before stands.
     pub(super) async fn end_retry(&self, retry: &Retry, end: End) -> Result<(), Stopped> {
+        if let (End::Dropped, true) = (end, is_untried_repeat(retry)) {
+            return Ok(());
+        }
         let mut about = About::of_timer(retry);
         let event = self.event_of(retry).await?;
         match &event {

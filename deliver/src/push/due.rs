@@ -21,14 +21,14 @@ use schemas::{
     header, subject,
 };
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{
     Engine,
     about::{About, Source},
     closing::{self, End},
     decide::{Tries, jitter},
-    record::Stopped,
+    record::{Stopped, is_untried_repeat},
     settle::Push,
     target::{Rules, Target},
     turn::{Go, Lane, Turn},
@@ -163,6 +163,10 @@ impl Engine {
         let mut about = About::of_timer(retry);
         let Some(event) = self.event_of(retry).await? else {
             self.unprobe(target, go);
+            if is_untried_repeat(retry) {
+                debug!(endpoint = retry.endpoint_id, event = retry.event_id, "repeat.expired");
+                return Ok(());
+            }
             self.recall(&mut about).await;
             return self.end(&about, PushOutcome::Expired, "expired").await;
         };

@@ -94,9 +94,10 @@ impl Engine {
         if tries.refusals > 0 {
             headers.push((header::REFUSALS.to_owned(), tries.refusals.to_string()));
         }
+        let run = about.run().unwrap_or_default();
         let message = Outgoing {
-            subject: subject::retry_wait(&about.endpoint, &about.event),
-            id: format!("retry:{}:{}:{}:{at}", about.endpoint, about.event, retry.attempt),
+            subject: waiting_place(&retry),
+            id: format!("retry:{}:{}:{run}:{}:{at}", about.endpoint, about.event, retry.attempt),
             headers,
             payload: body.into(),
             timer: Some(Timer { at, target: subject::retry_due(&about.endpoint, &about.event) }),
@@ -181,6 +182,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// Where the timer of a push stands. One that a replay asked for, and that was not tried yet, takes no other's place:
+/// the replay may be cancelled.
+pub(super) fn waiting_place(retry: &Retry) -> String {
+    match &retry.replay {
+        Some(replay) if is_untried_repeat(retry) => subject::repeat_wait(&retry.endpoint_id, &retry.event_id, replay),
+        _ => subject::retry_wait(&retry.endpoint_id, &retry.event_id),
+    }
+}
+
+/// Whether a replay asked for the push, and nothing was tried: what is recorded of the event's own push stands.
+pub(super) fn is_untried_repeat(retry: &Retry) -> bool {
+    retry.replay.is_some() && retry.attempt == 1
 }
 
 /// A message of nothing but its id.

@@ -60,6 +60,13 @@ pub(super) fn show(trace: &Value) -> Vec<String> {
 }
 
 fn pushed(push: &Value, lines: &mut Vec<String>) {
+    let reason = optional(push, "reason", ", ");
+    let why = match push["waitsFor"].as_str() {
+        Some("breaker") => "; the endpoint fails and is left alone for a while".to_owned(),
+        Some(status) => format!("; the endpoint is {}", plain(status)),
+        None => String::new(),
+    };
+    lines.push(format!("{:24}    to {}: {}{reason}{why}", "", text(push, "endpointId"), text(push, "status")));
     for attempt in each(push, "attempts") {
         let number = attempt["attempt"].as_i64().filter(|number| *number > 0);
         let number = number.map(|number| format!("attempt {number}: ")).unwrap_or_default();
@@ -69,10 +76,11 @@ fn pushed(push: &Value, lines: &mut Vec<String>) {
         let reason = optional(attempt, "reason", ", ");
         let next = optional(attempt, "nextAt", ", next at ");
         let (at, outcome) = (text(attempt, "at"), text(attempt, "outcome"));
-        lines.push(format!("{at}    {number}{outcome}{code}{error}{took}{reason}{next}"));
+        lines.push(format!("{at}      {number}{outcome}{code}{error}{took}{reason}{next}"));
     }
-    let reason = optional(push, "reason", ", ");
-    lines.push(format!("{:24}    to {}: {}{reason}", "", text(push, "endpointId"), text(push, "status")));
+    for repeat in each(push, "repeats") {
+        lines.push(format!("{}      again for replay {}", text(repeat, "at"), text(repeat, "replay")));
+    }
 }
 
 /// Whether it is told with the organisations it is of.
@@ -112,7 +120,7 @@ mod tests {
             "received": { "at": "T1", "event": "push", "signatureKey": "previous" },
             "stored": { "stream": "S", "sequence": 7, "at": "T2" },
             "events": [{ "eventId": "e", "orgId": "o", "linkIds": ["l", "m"], "type": "p:push", "sequence": 3, "storedAt": "T3", "pushes": [
-                { "endpointId": "ep", "status": "scheduled", "attempts": [
+                { "endpointId": "ep", "status": "scheduled", "waitsFor": "breaker", "repeats": [{ "replay": "rpl", "at": "T6" }], "attempts": [
                     { "attempt": 1, "outcome": "scheduled", "at": "T4", "statusCode": 500, "latencyMs": 12, "nextAt": "T5" }
                 ] }
             ] }],
@@ -125,8 +133,9 @@ mod tests {
                 "T1  received push, signed with the previous secret",
                 "T2  stored in S at 7",
                 "T3  p:push for o: event e at 3, by l, m",
-                "T4    attempt 1: scheduled, 500 in 12 ms, next at T5",
-                "                            to ep: scheduled",
+                "                            to ep: scheduled; the endpoint fails and is left alone for a while",
+                "T4      attempt 1: scheduled, 500 in 12 ms, next at T5",
+                "T6      again for replay rpl",
                 "T5  next attempt to ep",
                 "the ledger is 2 messages behind; there may be more",
             ]

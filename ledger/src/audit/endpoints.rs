@@ -41,7 +41,8 @@ pub(crate) struct Endpoint {
     expired: i64,
     /// Acknowledged by its consumer, and nothing came of them.
     lost: i64,
-    /// Scheduled, and without a timer; or a timer too many.
+    /// Scheduled, and without a timer; or, below zero, timers too many. What a replay asked for and was not tried yet
+    /// is in no state of its own.
     timers: i64,
     pub(super) error: i64,
 }
@@ -243,7 +244,7 @@ async fn timers(moment: &Moment<'_>, endpoint: &str, scheduled: i64) -> Result<i
         Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => 0,
         Err(error) => return Err(error.into()),
     };
-    let waiting = number(nats::count(broker, GW_RETRY, &[subject::retries_waiting_of(endpoint)], 1).await?);
+    let waiting = number(nats::count(broker, GW_RETRY, &[subject::retries_scheduled_of(endpoint)], 1).await?);
     let due = number(nats::count(broker, GW_RETRY, &[subject::retries_due_of(endpoint)], done + 1).await?);
     let moved = Extent::ask(broker, GW_ATTEMPT).await?.last - moment.extent(Source::Attempts)?.last;
     let (least, most) = (waiting - moved, waiting + due + moved);

@@ -11,6 +11,7 @@ use super::state;
 use crate::{error::Error, facts::Facts};
 
 mod pushes;
+mod waiting;
 
 use pushes::{Next, Push};
 
@@ -123,7 +124,7 @@ pub(crate) async fn of(
     provider: &str,
     delivery: &str,
 ) -> Result<Trace, Error> {
-    let events = events(db, caller, provider, delivery).await?;
+    let events = events(db, broker, caller, provider, delivery).await?;
     let filtered = filtered(db, caller, provider, delivery).await?;
     let row = newest(db, provider, delivery).await?;
     let (mut status, mut received, mut stored) = match &row {
@@ -232,7 +233,13 @@ fn of_message(message: &Message) -> (Received, Option<Stored>) {
     (received, Some(stored))
 }
 
-async fn events(db: &Db, caller: &Caller, provider: &str, delivery: &str) -> Result<Vec<Event>, Error> {
+async fn events(
+    db: &Db,
+    broker: &Broker,
+    caller: &Caller,
+    provider: &str,
+    delivery: &str,
+) -> Result<Vec<Event>, Error> {
     let query = sqlx::query("select * from events where delivery_id = $1 and provider = $2 order by sequence");
     let rows = query.bind(delivery.to_owned()).bind(provider.to_owned()).fetch_all(&db.pool).await?;
     let mut events = Vec::with_capacity(rows.len());
@@ -242,7 +249,7 @@ async fn events(db: &Db, caller: &Caller, provider: &str, delivery: &str) -> Res
             continue;
         }
         events.push(Event {
-            pushes: pushes::of(db, &row.id).await?,
+            pushes: pushes::of(db, broker, &row.id).await?,
             event_id: row.id,
             org_id: row.org,
             connection_id: row.connection,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use nats::topology;
+use reqwest::Method;
 use serde_json::json;
 use tests::{Reply, Setup, eventually, never};
 
@@ -54,6 +55,12 @@ async fn after_ten_failures_the_backlog_waits_in_the_log_and_exactly_one_push_pr
     })
     .await;
     open_at(&mut pushes, &endpoint, 1).await;
+    assert!(pushes.status(&endpoint).await["breakerOpenUntil"].is_string(), "its owner is told");
+    eventually("the trace of one that waits says why", || async {
+        let trace = pushes.world.api(Method::GET, "/deliveries/github/delivery-59", None).await.body;
+        (trace.pointer("/events/0/pushes/0/waitsFor") == Some(&json!("breaker"))).then_some(())
+    })
+    .await;
     let before = pushes.receiver.seen("/hook").len();
     assert!((10..=13).contains(&before), "what was under way ends: {before}");
     // The first pause is 5 s, the second 10 s, each within a fifth.

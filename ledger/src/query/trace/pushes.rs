@@ -1,12 +1,17 @@
 //! The pushes of an event, and each attempt of them.
 
+use nats::Broker;
 use schemas::instant;
 use serde::Serialize;
 use sqlx::any::AnyRow;
-use store::{Columns, Db, Error};
+use store::{Columns, Db};
 use utoipa::ToSchema;
 
-use super::Event;
+use super::{
+    Event,
+    waiting::{self, Timers},
+};
+use crate::error::Error;
 
 /// Where a push of an event to an endpoint stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,7 +25,20 @@ pub(super) struct Push {
     /// When the next attempt is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_at: Option<String>,
+    /// Why it waits: the endpoint is `paused` or `disabled`, or failed so often that its `breaker` is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<&'static str>,
     attempts: Vec<Attempt>,
+    /// Pushes that replays asked for and that were not tried yet.
+    repeats: Vec<Repeat>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = TraceRepeat)]
+struct Repeat {
+    replay: String,
+    at: String,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -56,19 +74,28 @@ pub(super) struct Next {
 }
 
 /// The pushes of an event.
-pub(super) async fn of(db: &Db, event: &str) -> Result<Vec<Push>, Error> {
+pub(super) async fn of(db: &Db, broker: &Broker, event: &str) -> Result<Vec<Push>, Error> {
     let query = sqlx::query("select * from pushes where event_id = $1 order by endpoint_id");
     let rows = query.bind(event.to_owned()).fetch_all(&db.pool).await?;
+    let timers = Timers::of(broker, event).await?;
     let mut pushes = Vec::with_capacity(rows.len());
     for row in &rows {
         let columns = Columns { row, table: "pushes", prefix: "" };
         let endpoint_id = columns.text("endpoint_id")?;
         let status = columns.text("state")?;
+        let timers = timers.of_endpoint(&endpoint_id);
         let waits = matches!(status.as_str(), "scheduled" | "held");
+        // What was put off stands in its timer; an ordered endpoint has none.
+        let timer = timers.iter().find(|timer| timer.replay.is_none()).map(|timer| timer.at.clone());
+        let row_says = columns.optional_number("next_at")?.map(instant::rfc3339);
+        let waiting = status == "pending" || waits || !timers.is_empty();
+        let repeat = |timer: &waiting::Timer| Some(Repeat { replay: timer.replay.clone()?, at: timer.at.clone() });
         pushes.push(Push {
+            waits_for: if waiting { waiting::why(db, broker, &endpoint_id).await? } else { None },
+            repeats: timers.iter().filter_map(repeat).collect(),
             attempts: attempts(db, event, &endpoint_id).await?,
             endpoint_id,
-            next_at: columns.optional_number("next_at")?.filter(|_| waits).map(instant::rfc3339),
+            next_at: timer.or(row_says).filter(|_| waits),
             reason: columns.optional_text("reason")?,
             status,
         });
@@ -101,8 +128,9 @@ fn attempt(row: &AnyRow) -> Result<Attempt, Error> {
 /// The earliest of what is scheduled.
 pub(super) fn next(events: &[Event]) -> Option<Next> {
     let all = events.iter().flat_map(|event| event.pushes.iter().map(move |push| (event, push)));
+    let times = |push: &Push| push.next_at.iter().chain(push.repeats.iter().map(|repeat| &repeat.at)).min().cloned();
     let (event, push, at) = all
-        .filter_map(|(event, push)| Some((event, push, push.next_at.as_ref()?)))
+        .filter_map(|(event, push)| Some((event, push, times(push)?)))
         .min_by(|(_, _, one), (_, _, other)| one.cmp(other))?;
-    Some(Next { endpoint_id: push.endpoint_id.clone(), event_id: event.event_id.clone(), at: at.clone() })
+    Some(Next { endpoint_id: push.endpoint_id.clone(), event_id: event.event_id.clone(), at })
 }
