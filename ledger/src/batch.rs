@@ -131,7 +131,9 @@ impl Batch {
         };
         // A delivery that names nobody is known by its dead letter.
         if !delivery.provider.is_empty() {
-            let (facts, reason) = (Facts::of(outcome.outcome), outcome.reason.clone());
+            // Why it was parked is nothing to say of it once it is released.
+            let reason = outcome.reason.clone().filter(|_| outcome.outcome != Kind::Parked);
+            let facts = Facts::of(outcome.outcome);
             let row = DeliveryRow { facts, reason, ..DeliveryRow::default() };
             self.know(delivery.clone(), row);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nats::{Outgoing, PublishError};
 use schemas::{
+    Delivery,
     outcome::{Claim, Kind, MOST_LINKS, Outcome},
     subject,
 };
@@ -15,6 +16,9 @@ use crate::{
     translate::{Read, Resolution},
 };
 
+/// Resources that the reason of a parked delivery names, and characters of each.
+const MOST_RESOURCES: usize = 4;
+const LONGEST_NAME: usize = 100;
 /// Organisations that one message names.
 const MOST_ORGANISATIONS: usize = 200;
 
@@ -37,7 +41,8 @@ impl Inner {
     }
 
     pub(crate) async fn record_parked(&self, read: &Read, deadline: Instant) -> Result<(), PublishError> {
-        self.say(self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Parked), 0, deadline).await
+        let outcome = self.outcome(read.provider.id, &read.delivery.id, read.sequence, Kind::Parked);
+        self.say(Outcome { reason: Some(unclaimed(&read.delivery)), ..outcome }, 0, deadline).await
     }
 
     pub(crate) async fn record_released(
@@ -114,6 +119,20 @@ impl Inner {
             ..Outgoing::default()
         };
         self.deps.outcomes.publish(message, deadline).await.map(drop)
+    }
+}
+
+/// What a link would have to be for to claim a delivery.
+fn unclaimed(delivery: &Delivery) -> String {
+    let short = |id: &String| id.chars().take(LONGEST_NAME).collect::<String>();
+    let resources: Vec<String> = delivery.resources.iter().take(MOST_RESOURCES).map(short).collect();
+    let more = if delivery.resources.len() > MOST_RESOURCES { ", …" } else { "" };
+    let of = delivery.bound.as_ref().map(|bound| format!(" of {}", bound.org)).unwrap_or_default();
+    match (resources.join(", "), delivery.account.as_ref().map(short)) {
+        (none, None) if none.is_empty() => "it names no resource and no account".to_owned(),
+        (none, Some(account)) if none.is_empty() => format!("no link{of} claims account {account}"),
+        (resources, None) => format!("no link{of} claims resource {resources}{more}"),
+        (resources, Some(account)) => format!("no link{of} claims resource {resources}{more} or account {account}"),
     }
 }
 

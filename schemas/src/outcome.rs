@@ -16,7 +16,8 @@ pub struct Outcome {
     pub sequence: u64,
     /// What it was.
     pub outcome: Kind,
-    /// Why it is dead: `unreadable`, `payload-unavailable`, `exhausted`; or that it was released from there: `redriven`.
+    /// Why it is dead: `unreadable`, `payload-unavailable`, `exhausted`; or that it was released from there: `redriven`;
+    /// or, where it is parked, for whom a link was looked for, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The organisations that got an event, and the links that admitted it.

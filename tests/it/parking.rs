@@ -37,6 +37,7 @@ async fn a_delivery_that_nobody_claims_is_parked_whole_and_counted() {
     let outcomes = outcomes(&mut world, &webhook).await;
     assert_eq!(outcomes.len(), 1, "{outcomes:?}");
     assert_eq!((&outcomes[0]["outcome"], &outcomes[0]["sequence"]), (&json!("parked"), &json!(stored[0].sequence)));
+    assert_eq!(outcomes[0]["reason"], "no link claims resource 42 or account 1");
     assert_eq!(world.metric("gw_route_unresolved_total{provider=\"github\"}").await, 1.0);
     assert_eq!(world.count(topology::GW_EVENT, subject::EVENTS).await, 0);
 }

@@ -34,7 +34,8 @@ async fn lives(world: &mut World) {
 
     let parked = Webhook::push(77, 1);
     world.accept(&parked).await;
-    tells(world, &parked, &[("/status", json!("parked")), ("/outcomes/0/outcome", json!("parked"))]).await;
+    let why = json!("no link claims resource 77 or account 1");
+    tells(world, &parked, &[("/status", json!("parked")), ("/outcomes/0/reason", why)]).await;
     world.link(&Link::repository("org_1", "77")).await;
     tells(
         world,
