@@ -46,6 +46,8 @@ const SETTABLE: [&str; 11] = [
 const ONCE: [&str; 3] = ["orgId", "start", "secret"];
 /// What an answer shows and a change may send back as it is.
 const SHOWN: [&str; 4] = ["id", "orgId", "createdAt", "statusReason"];
+/// Shown too, and other a moment later: whatever a body says of it is passed over.
+pub(super) const PASSING: [&str; 2] = ["previousSecretUntil", "breakerOpenUntil"];
 
 /// What a body wants: the endpoint, and its headers where it names them.
 #[derive(Debug)]
@@ -100,7 +102,7 @@ impl Wishes {
         reach: &Reach,
     ) -> Result<Self, Faults> {
         let mut fields = Fields::of(body)?;
-        fields.only(&[&SETTABLE[..], &SHOWN, &["start", "secret"]].concat());
+        fields.only(&[&SETTABLE[..], &SHOWN, &PASSING, &["start", "secret"]].concat());
         for name in SHOWN {
             if fields.get(name).is_some_and(|value| *value != shown[name]) {
                 fields.faults.add(name, Fault::Says("cannot be changed".into()));

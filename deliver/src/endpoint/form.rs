@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use super::fields::SEQUENCE_MAX;
+use super::fields::{PASSING, SEQUENCE_MAX};
 
 /// An endpoint to be made.
 #[derive(Deserialize, ToSchema)]
@@ -90,6 +90,10 @@ impl PartialSchema for Change {
                 .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
                 .description(Some("As it is shown: it cannot be changed."));
             change.properties.insert(shown.to_owned(), text.into());
+        }
+        for passing in PASSING {
+            let time = ObjectBuilder::new().description(Some("As it is shown: passed over."));
+            change.properties.insert(passing.to_owned(), time.into());
         }
         change.into()
     }

@@ -56,7 +56,14 @@ impl Records {
         }
         let secret = new.secret.clone().unwrap_or_else(|| signing::new(&self.random));
         let start = match new.start {
-            Some(start) => start,
+            Some(StartAt::Time(time)) => StartAt::Time(time),
+            Some(StartAt::Sequence(sequence)) => match last().await? {
+                last if sequence <= last + 1 => StartAt::Sequence(sequence),
+                last => {
+                    let fault = Fault::Says(format!("is beyond the last event, which is {last}").into());
+                    return Err(Error::Invalid(Faults::one("start", fault)));
+                }
+            },
             None => StartAt::Sequence(last().await? + 1),
         };
         let row = self.row(new, start, &secret, now)?;
@@ -164,7 +171,7 @@ impl Records {
             };
             if let Some(stored) = self.store(&row, &rotated).await? {
                 info!(org = row.endpoint.org_id, endpoint = id, grace = rotation.grace, "endpoint.rotated");
-                return Ok(self.shown(&stored).with_secret(&secret).with_grace(stored.grace(now)));
+                return Ok(self.shown(&stored).with_secret(&secret));
             }
         }
     }
@@ -207,7 +214,7 @@ impl Records {
     }
 
     fn shown(&self, row: &Row) -> Shown {
-        Shown::of(row, &self.sealer)
+        Shown::of(row, &self.sealer, self.endpoints.clock.now())
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) struct Shown {
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     secret: Option<String>,
+    /// Until then the secret before signs as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     previous_secret_until: Option<String>,
     /// It failed again and again: it is left alone until then, and then one push probes it.
@@ -31,7 +32,7 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn of(row: &Row, sealer: &Sealer) -> Self {
+    pub(crate) fn of(row: &Row, sealer: &Sealer, now: i64) -> Self {
         let opened = row.secret(sealer).and_then(|_secret| row.headers(sealer));
         let (headers, sealed) = match opened {
             Ok(headers) => (headers::shown(headers), None),
@@ -42,7 +43,7 @@ impl Shown {
             status_reason: sealed.or_else(|| row.reason.clone()),
             created_at: instant::rfc3339(row.created_at),
             secret: None,
-            previous_secret_until: None,
+            previous_secret_until: row.grace(now).map(instant::rfc3339),
             breaker_open_until: None,
         }
     }
@@ -64,12 +65,6 @@ impl Shown {
     /// The same with the secret that was made for it.
     pub(crate) fn with_secret(mut self, secret: &Secret) -> Self {
         self.secret = Some(secret.expose().to_owned());
-        self
-    }
-
-    /// The same with the end of the time in which the secret before signs too.
-    pub(crate) fn with_grace(mut self, until: Option<i64>) -> Self {
-        self.previous_secret_until = until.map(instant::rfc3339);
         self
     }
 }

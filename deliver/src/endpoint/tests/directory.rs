@@ -63,6 +63,7 @@ async fn after_a_rotation_both_secrets_sign_until_the_grace_ends() {
         let first = secrets(&until(&mut known, |known| known.len() == 1).await, &id);
         let rotated = house.rotate(&id, json!({ "graceSeconds": 60 })).await;
         assert_eq!(rotated["previousSecretUntil"], "2023-11-14T22:14:20.000Z");
+        assert_eq!(house.show(&id).await["previousSecretUntil"], rotated["previousSecretUntil"]);
         let both = [rotated["secret"].as_str().expect("a secret").to_owned(), first[0].clone()];
         until(&mut known, |known| secrets(known, &id) == both).await;
         house.pass(60_000);

@@ -93,6 +93,8 @@ async fn a_change_touches_what_it_names_and_null_is_the_default_again() {
         let before = house.show(&id).await;
         assert_eq!(before["headers"], json!({ "authorization": "…", "x-team": "a" }));
         assert_eq!(house.change(&id, before.clone()).await.expect("the same"), before, "what is shown may be sent back");
+        let told = json!({ "breakerOpenUntil": "then", "previousSecretUntil": "then" });
+        assert_eq!(house.change(&id, told).await.expect("the same"), before, "what is shown for a while, too");
         assert_eq!(rows::changes(house.pool()).await.expect("a count"), 1, "no change is none");
         let changed = house.change(&id, json!({ "ordered": true, "timeoutSeconds": null, "headers": { "Authorization": "…" } }));
         let changed = changed.await.expect("changed");
