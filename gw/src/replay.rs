@@ -15,6 +15,10 @@ use crate::{
 /// How often a replay is looked at while it runs.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// What is said where nothing narrows what is pushed.
+const UNCHOSEN: &str = "what is to be sent again? give --org, --provider, --type, --endpoint, a time or a sequence; or \
+                        --all, for every event to every endpoint";
+
 /// A replay as the API shows it, as far as it is needed here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,10 +46,17 @@ struct Replay {
 pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
     let api = ApiClient::new(&args.api)?;
     match args.action {
-        ReplayAction::Redeliver { range, endpoints, only_failed, to } => {
+        ReplayAction::Redeliver { range, endpoints, all, only_failed, to } => {
+            let pushes = to == To::Endpoints && !range.dry_run;
+            if pushes && !all && endpoints.is_empty() && !narrows(&range) {
+                return Err(Error::Usage(UNCHOSEN.to_owned()));
+            }
             let mut body = body("redeliver", &range)?;
             if !endpoints.is_empty() {
                 body.insert("endpointIds".to_owned(), endpoints.into());
+            }
+            if all {
+                body.insert("all".to_owned(), true.into());
             }
             body.insert("onlyFailed".to_owned(), only_failed.into());
             let to = match to {
@@ -64,6 +75,12 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
         ReplayAction::Show { id } => say(&api.get(&path(&id), &[]).await?, args.json),
         ReplayAction::Cancel { id } => say(&api.delete(&path(&id)).await?, args.json),
     }
+}
+
+/// Whether less than all there is was asked for.
+fn narrows(range: &RangeArgs) -> bool {
+    let texts = [&range.org, &range.provider, &range.kind, &range.since, &range.until];
+    texts.into_iter().any(Option::is_some) || range.from.or(range.up_to).is_some()
 }
 
 fn body(mode: &str, range: &RangeArgs) -> Result<Map<String, Value>, Error> {

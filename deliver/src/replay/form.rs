@@ -33,8 +33,10 @@ pub(super) struct Wish {
     #[schema(value_type = Option<Pattern>)]
     kind: Option<String>,
     /// These endpoints only, in a redelivery to endpoints.
-    #[schema(max_items = 200)]
+    #[schema(min_items = 1, max_items = 200)]
     endpoint_ids: Option<Vec<String>>,
+    /// All, where nothing else narrows a redelivery to endpoints.
+    all: Option<bool>,
     /// What was stored at or after this time.
     #[schema(value_type = Option<Moment>)]
     since: Option<String>,

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use crate::{Endpoints, error::Error};
 
-const KNOWN: [&str; 15] = [
+const KNOWN: [&str; 16] = [
     "mode",
     "to",
     "orgId",
     "provider",
     "type",
     "endpointIds",
+    "all",
     "since",
     "until",
     "fromSequence",
@@ -30,6 +31,9 @@ const KNOWN: [&str; 15] = [
 ];
 /// Endpoints that may be named.
 const ENDPOINTS: usize = 200;
+/// What is said where nothing narrows what is pushed.
+const UNCHOSEN: &str = "must be true to push all there is to every endpoint; else give orgId, provider, type, endpointIds, \
+                        since, until, fromSequence or toSequence";
 const MODES: [(&str, Mode); 2] = [("redeliver", Mode::Redeliver), ("reroute", Mode::Reroute)];
 const TARGETS: [(&str, Target); 2] = [("endpoints", Target::Endpoints), ("subject", Target::Subject)];
 
@@ -39,6 +43,7 @@ pub(super) fn read(body: &Value, caller: &Caller, id: String, now: i64) -> Resul
     fields.only(&KNOWN);
     let mode = fields.required("mode").and_then(|mode| one_of(&mut fields, "mode", mode, &MODES));
     let to = fields.optional("to").and_then(|to| one_of(&mut fields, "to", to, &TARGETS)).unwrap_or_default();
+    let all = fields.flag("all").unwrap_or_default();
     let text = |fields: &mut Fields<'_>, name| fields.optional(name).map(str::to_owned);
     let request = Request {
         id: text(&mut fields, "id").unwrap_or(id),
@@ -60,8 +65,21 @@ pub(super) fn read(body: &Value, caller: &Caller, id: String, now: i64) -> Resul
     };
     let mut faults = std::mem::take(&mut fields.faults);
     check(&request, &mut faults);
+    // Where something is wrong already, it may be what was to narrow it.
+    if faults.is_empty() && !all && caller.org.is_none() && floods(&request) {
+        faults.add("all", Fault::Says(UNCHOSEN.into()));
+    }
     let request = faults.none_or(mode.map(|_| request)).map_err(Error::Invalid)?;
     narrowed(request, caller)
+}
+
+/// Whether it pushes all there is to every endpoint of every organisation.
+fn floods(request: &Request) -> bool {
+    let Request { org_id, provider, kind, endpoint_ids, since, until, from_sequence, to_sequence, .. } = request;
+    let texts = [org_id, provider, kind].into_iter().any(Option::is_some);
+    let range = since.or(*until).is_some() || from_sequence.or(*to_sequence).is_some();
+    let pushes = request.mode == Mode::Redeliver && request.to == Target::Endpoints && !request.dry_run;
+    pushes && !texts && !range && endpoint_ids.is_empty()
 }
 
 /// What is wrong with a request, whoever made it.
@@ -139,6 +157,9 @@ fn list(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
     let Some(value) = fields.get(name) else { return Vec::new() };
     let texts = value.as_array().map(|list| list.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
     match texts {
+        Some(Some(texts)) if texts.is_empty() => fields
+            .fault::<Vec<String>>(name, Fault::Says("must name at least one, or be left out".into()))
+            .unwrap_or_default(),
         Some(Some(texts)) if texts.iter().all(|text| fields::check(text).is_ok()) => {
             texts.into_iter().map(str::to_owned).collect()
         }
@@ -212,6 +233,40 @@ mod tests {
             panic!("it is wrong")
         };
         assert!(faults.to_string().contains("onlyFailed"));
+    }
+
+    #[test]
+    fn all_there_is_goes_to_every_endpoint_only_where_that_is_said() {
+        for wrong in [json!({ "mode": "redeliver" }), json!({ "mode": "redeliver", "onlyFailed": true, "all": false })]
+        {
+            let Err(Error::Invalid(faults)) = request(wrong.clone()) else { panic!("{wrong} is taken") };
+            assert!(faults.to_string().starts_with("all must be true"), "{faults}");
+        }
+        for good in [
+            json!({ "mode": "redeliver", "all": true }),
+            json!({ "mode": "redeliver", "dryRun": true }),
+            json!({ "mode": "redeliver", "to": "subject" }),
+            json!({ "mode": "redeliver", "orgId": "one" }),
+            json!({ "mode": "redeliver", "provider": provider::ALL[0].id }),
+            json!({ "mode": "redeliver", "type": "github:*" }),
+            json!({ "mode": "redeliver", "endpointIds": ["ep_1"] }),
+            json!({ "mode": "redeliver", "since": "1h" }),
+            json!({ "mode": "redeliver", "until": "1h" }),
+            json!({ "mode": "redeliver", "fromSequence": 1 }),
+            json!({ "mode": "redeliver", "toSequence": 1 }),
+            json!({ "mode": "reroute" }),
+        ] {
+            assert!(request(good.clone()).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_no_endpoints_is_not_all_of_them() {
+        let Err(Error::Invalid(faults)) = request(json!({ "mode": "redeliver", "orgId": "one", "endpointIds": [] }))
+        else {
+            panic!("it is wrong")
+        };
+        assert_eq!(faults.to_string(), "endpointIds must name at least one, or be left out");
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(crate) enum ReplayAction {
         /// To these endpoints only; repeat or separate by commas. Without it to all that take the events.
         #[arg(long = "endpoint", value_delimiter = ',', value_name = "ID,…")]
         endpoints: Vec<String>,
+        /// Every event to every endpoint, where nothing else narrows it.
+        #[arg(long)]
+        all: bool,
         /// Only pushes whose last attempt failed.
         #[arg(long)]
         only_failed: bool,

@@ -25,6 +25,13 @@ async fn a_wrong_request_is_told_everything_and_a_foreign_one_finds_nothing() {
     let answer = ground.world.api(Method::POST, "/replays", Some(unknown)).await;
     assert_eq!((answer.status, &answer.body["code"]), (404, &json!("not_found")), "{answer:?}");
     assert_eq!(answer.body["errors"]["endpointIds"], json!(["names no endpoint: ep_none"]));
+    for flood in [json!({ "mode": "redeliver" }), json!({ "mode": "redeliver", "onlyFailed": true })] {
+        let answer = ground.world.api(Method::POST, "/replays", Some(flood)).await;
+        assert_eq!((answer.status, answer.body["errors"]["all"].is_array()), (400, true), "{answer:?}");
+    }
+    let nobody = json!({ "mode": "redeliver", "orgId": "org_1", "endpointIds": [] });
+    let answer = ground.world.api(Method::POST, "/replays", Some(nobody)).await;
+    assert_eq!(answer.body["errors"]["endpointIds"], json!(["must name at least one, or be left out"]), "{answer:?}");
     let many: Vec<String> = (0..1_001).map(|number| format!("ep_{number}")).collect();
     let many = json!({ "mode": "redeliver", "endpointIds": many });
     let answer = ground.world.api(Method::POST, "/replays", Some(many)).await;
@@ -79,6 +86,14 @@ async fn the_commands_start_follow_list_show_and_cancel_replays() {
     let id = serde_json::from_str::<Value>(&said).expect("JSON")["id"].as_str().expect("an id").to_owned();
     let (code, said, _) = ground.world.gw(&["replay", "cancel", &id]).await;
     assert_eq!((code, said.contains("cancelled")), (0, true), "{said}");
-    let (code, _, err) = ground.world.gw(&["replay", "redeliver", "--rate", "fast"]).await;
+    for flood in [&["replay", "redeliver"][..], &["replay", "redeliver", "--only-failed"]] {
+        let (code, _, err) = ground.world.gw(flood).await;
+        assert_eq!((code, err.contains("--endpoint") && err.contains("--all")), (64, true), "{err}");
+    }
+    for counted in [&["replay", "redeliver", "--dry-run"][..], &["replay", "redeliver", "--all"]] {
+        let (code, said, err) = ground.world.gw(counted).await;
+        assert_eq!((code, said.contains("done: read 40")), (0, true), "{said}{err}");
+    }
+    let (code, _, err) = ground.world.gw(&["replay", "redeliver", "--dry-run", "--rate", "fast"]).await;
     assert_eq!((code, err.contains("--rate")), (64, true), "{err}");
 }
