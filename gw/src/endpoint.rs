@@ -85,7 +85,7 @@ fn body(wishes: &EndpointWishes) -> Result<Map<String, Value>, Error> {
 
 fn headers(given: &[String]) -> Result<BTreeMap<String, String>, Error> {
     // What is wrong may be a secret, so it is not repeated.
-    let wrong = || Error::Usage("a header is given as NAME=VALUE".to_owned());
+    let wrong = || Error::Usage("a header is given as NAME=VALUE; in a change, NAME= removes it".to_owned());
     let pair = |text: &String| text.split_once('=').map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     given.iter().map(|text| pair(text).ok_or_else(wrong)).collect()
 }
@@ -99,6 +99,12 @@ async fn change(
     reset: &[String],
 ) -> Result<Map<String, Value>, Error> {
     let mut change = body(wishes)?;
+    for what in reset {
+        if change.contains_key(field(what)) {
+            let flag = if what == "headers" { "header" } else { what };
+            return Err(Error::Usage(format!("--{flag} sets what `--reset {what}` takes back: give one of the two")));
+        }
+    }
     change.extend(url.map(|url| ("url".to_owned(), json!(url))));
     if !wishes.headers.is_empty() {
         let Shown { endpoint, .. } = api.get(&path(id), &[]).await?;
@@ -108,17 +114,21 @@ async fn change(
         change.insert("headers".to_owned(), json!(all));
     }
     for what in reset {
-        let name = match what.as_str() {
-            "timeout" => "timeoutSeconds",
-            "retry" => "retrySchedule",
-            "rate" => "ratePerSecond",
-            same => same,
-        };
-        change.insert(name.to_owned(), Value::Null);
+        change.insert(field(what).to_owned(), Value::Null);
     }
     match change.is_empty() {
         true => Err(Error::Usage("nothing to change; `gw endpoint set --help` shows what can be".to_owned())),
         false => Ok(change),
+    }
+}
+
+/// The API's name of what can be reset.
+fn field(what: &str) -> &str {
+    match what {
+        "timeout" => "timeoutSeconds",
+        "retry" => "retrySchedule",
+        "rate" => "ratePerSecond",
+        same => same,
     }
 }
 

@@ -57,7 +57,7 @@ pub(crate) enum EndpointAction {
         url: Option<String>,
         #[command(flatten)]
         wishes: Box<EndpointWishes>,
-        /// Back to the default; repeat or separate by commas.
+        /// Back to the default, and not set besides; repeat or separate by commas.
         #[arg(long, value_delimiter = ',', value_name = "WHAT", value_parser = PossibleValuesParser::new(
             ["events", "format", "headers", "timeout", "retry", "concurrency", "rate", "ordered", "history"]
         ))]
@@ -102,7 +102,7 @@ pub(crate) struct EndpointWishes {
     /// `envelope`: the event as JSON; `cloudevents`: the same with its attributes as headers.
     #[arg(long, value_parser = PossibleValuesParser::new(["envelope", "cloudevents"]))]
     pub(crate) format: Option<String>,
-    /// A header sent with each request; repeat it for several. A change without a value removes it.
+    /// A header sent with each request; repeat it for several. In a change, `NAME=` removes it.
     #[arg(long = "header", value_name = "NAME=VALUE")]
     pub(crate) headers: Vec<String>,
     /// How long a receiver may take, 1 to 60 seconds.

@@ -55,7 +55,16 @@ async fn gw_endpoint_says_and_does_what_was_asked_for() {
     assert_eq!(listed.as_array().map(Vec::len), Some(1));
     fails(&world, &["endpoint", "add", "--org", "org_1", "--url", "http://localhost"], 1, "GW_ENDPOINT_ALLOW").await;
     fails(&world, &["endpoint", "set", id], 64, "nothing to change").await;
-    fails(&world, &["endpoint", "set", id, "--header", "x"], 64, "NAME=VALUE").await;
+    fails(&world, &["endpoint", "set", id, "--header", "x"], 64, "NAME= removes it").await;
+    for (flag, value, what) in [
+        ("--header", "a=b", "headers"),
+        ("--concurrency", "3", "concurrency"),
+        ("--retry", "5s", "timeout,retry"),
+        ("--history", "false", "history"),
+    ] {
+        let set = ["endpoint", "set", id, flag, value, "--reset", what];
+        fails(&world, &set, 64, &format!("{flag} sets what `--reset")).await;
+    }
     fails(&world, &["endpoint", "show", "ep_none"], 1, "not_found").await;
     assert!(ok(&world, &["endpoint", "remove", id]).await.contains("removed"));
     fails(&world, &["endpoint", "remove", id], 1, "not_found").await;
