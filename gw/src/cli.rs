@@ -1,14 +1,16 @@
 //! The commands. What each takes stands in `config`.
 
-use std::process::ExitCode;
-
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
 use clap_complete::Shell;
 
-use crate::config::{
-    self, AuditArgs, DeliveriesArgs, DlqArgs, DoctorArgs, EndpointArgs, KeyArgs, LedgerArgs, LinkArgs, LogArgs,
-    MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
-    TraceArgs,
+use crate::{
+    config::{
+        self, AuditArgs, DeliveriesArgs, DlqArgs, DoctorArgs, EndpointArgs, KeyArgs, LedgerArgs, LinkArgs, LogArgs,
+        MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
+        TraceArgs,
+    },
+    error::Error,
+    output,
 };
 
 /// The gateway for webhooks: verified, stored durably in NATS JetStream, resolved to organisations, handed on.
@@ -80,9 +82,11 @@ pub(crate) enum Command {
     },
 }
 
-pub(crate) fn completions(shell: Shell) -> ExitCode {
-    clap_complete::generate(shell, &mut Cli::command(), "gw", &mut std::io::stdout());
-    ExitCode::SUCCESS
+pub(crate) fn completions(shell: Shell) -> Result<(), Error> {
+    // Made whole first: what cannot be written is a panic there.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "gw", &mut script);
+    output::whole(&script)
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Runtime)?;
     match cli.command {
-        Command::Completions { shell } => Ok(cli::completions(shell)),
+        Command::Completions { shell } => cli::completions(shell).map(|()| ExitCode::SUCCESS),
         Command::Serve(serve) => runtime.block_on(serve::run(*serve, cli.log)),
         command => {
             let _telemetry = telemetry::for_commands(&cli.log);

@@ -16,6 +16,12 @@ pub(crate) fn line(text: impl Display) -> Result<(), Error> {
     writeln!(out, "{text}").and_then(|()| out.flush()).map_err(Error::Output)
 }
 
+/// Prints text as it is, likewise.
+pub(crate) fn whole(text: &[u8]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    out.write_all(text).and_then(|()| out.flush()).map_err(Error::Output)
+}
+
 /// Milliseconds since the epoch.
 pub(crate) fn now() -> i64 {
     i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).unwrap_or_default()

@@ -1,6 +1,9 @@
 //! The commands, as people and scripts call them: what each prints, how it ends, and that none tells a secret.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use nats::topology;
 use serde_json::{Value, json};
@@ -85,7 +88,7 @@ async fn gw_tail_prints_what_was_asked_for() {
     gw(&world, &["tail", "--provider", "gitlab"]).await.fails(64, &["github"]);
     // Without --since it begins with what comes next.
     let mut command = world.command(&["tail", "-n", "1", "--json"]);
-    let mut tail = command.stdout(std::process::Stdio::piped()).spawn().expect("gw runs");
+    let mut tail = command.stdout(Stdio::piped()).spawn().expect("gw runs");
     eventually("tail sees an event and ends", || {
         let ended = tail.try_wait().expect("a child").is_some();
         let next = Webhook::push_numbered(42, 1, 4);
@@ -280,6 +283,12 @@ async fn what_needs_no_gateway_works_without_one() {
         let script = run(bare(&["completions", shell])).await.ok();
         assert!(commands.iter().all(|command| script.contains(command)), "{shell}");
     }
+    // A reader that leaves early is told nothing.
+    let mut unread = bare(&["completions", "bash"]);
+    let mut left = unread.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gw runs");
+    drop(left.stdout.take());
+    let ended = left.wait_with_output().expect("it ends");
+    assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));
     // A setting without a value is the same as none.
     let mut blank = bare(&["topology", "show"]);
     blank.envs(
