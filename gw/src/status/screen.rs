@@ -115,7 +115,7 @@ fn hints(status: &Status) -> Vec<String> {
     }
     if let Some(dead) = status.dead_letters.filter(|dead| *dead > 0) {
         let dead = output::count(dead);
-        hints.push(format!("{dead} dead letters: `nats stream view GW_DLQ` shows each with its reason"));
+        hints.push(format!("{dead} dead letters: `gw dlq list` shows each with its reason"));
     }
     for stream in status.streams.iter().filter(|stream| stream.full().is_some_and(|full| full > FULL)) {
         hints.push(format!(
@@ -175,7 +175,7 @@ mod tests {
     fn what_is_out_of_the_ordinary_comes_with_what_to_do() {
         let text = lines(&status(), Style::none()).join("\n");
         for part in
-            ["not ready", "routes are stale", "gw link add", "GW_DLQ", "GW_MAX_BYTES=GW_WEBHOOK", "94%", "3,000"]
+            ["not ready", "routes are stale", "gw link add", "gw dlq list", "GW_MAX_BYTES=GW_WEBHOOK", "94%", "3,000"]
         {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
