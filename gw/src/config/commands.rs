@@ -314,6 +314,7 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
-    /// Make the rows anew from the streams.
+    /// Make the rows anew from the streams. Rows whose messages the streams no longer hold are removed and not made
+    /// again: only their totals stay.
     Rebuild,
 }
