@@ -79,6 +79,9 @@ async fn the_commands_start_follow_list_show_and_cancel_replays() {
     let (code, said, _) = ground.world.gw(&["replay", "reroute", "--dry-run", "--since", "1h", "--json"]).await;
     let shown: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, &shown["status"], &shown["dryRun"]), (0, &json!("done"), &json!(true)));
+    for name in ["requestedAt", "since", "startedAt"] {
+        assert!(shown[name].as_str().and_then(schemas::instant::parse).is_some(), "{name}: {shown}");
+    }
     let (_, said, _) = ground.world.gw(&["replay", "list"]).await;
     assert!(said.contains("reroute (dry run)") && said.contains("redeliver"), "{said}");
     let (_, said, _) =
