@@ -171,14 +171,22 @@ fn say(value: &Value, as_json: bool) -> Result<(), Error> {
     if replay.status == "running" {
         output::line(format!("  {}", progress(&replay)))?;
     }
-    for (title, counts) in
-        [("organisation", &replay.organisations), ("endpoint", &replay.endpoints), ("not", &replay.skipped)]
-    {
+    for (title, counts) in [("organisation", &replay.organisations), ("endpoint", &replay.endpoints)] {
         for (name, count) in counts {
             output::line(format!("  {title} {}: {count}", output::plain(name)))?;
         }
     }
+    if let Some(line) = skipped(&replay.skipped) {
+        output::line(format!("  {line}"))?;
+    }
     replay.failure.map_or(Ok(()), |failure| output::line(format!("  {}", output::plain(&failure))))
+}
+
+/// What was passed over, each reason behind its count.
+fn skipped(counts: &Map<String, Value>) -> Option<String> {
+    let reasons: Vec<String> =
+        counts.iter().map(|(reason, count)| format!("{count} {}", output::plain(reason))).collect();
+    (!reasons.is_empty()).then(|| format!("skipped: {}", reasons.join(", ")))
 }
 
 /// What a reader of a replay's events asks the broker for.
@@ -212,4 +220,17 @@ fn read(value: &Value) -> Result<Replay, Error> {
 
 fn path(id: &str) -> String {
     format!("/replays/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_for_passing_over_cannot_be_read_as_its_opposite() {
+        let counts = json!({ "not-failed": 116, "routed": 18 });
+        let line = skipped(counts.as_object().expect("an object"));
+        assert_eq!(line.as_deref(), Some("skipped: 116 not-failed, 18 routed"));
+        assert_eq!(skipped(&Map::new()), None);
+    }
 }
