@@ -12,6 +12,8 @@ use crate::{
     error::Error,
 };
 
+mod flags;
+
 /// Where the API listens unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:4110";
 /// Rows of a page, as many as the API gives.
@@ -143,7 +145,7 @@ impl ApiClient {
     }
 }
 
-/// A problem for a person: title, code, detail, and each field that was wrong.
+/// A problem for a person: title, code, detail, and each field that was wrong, by the name of its flag.
 pub(crate) fn words(problem: &Problem) -> String {
     let mut text = format!("{} ({})", problem.title, problem.code);
     if let Some(detail) = &problem.detail {
@@ -152,7 +154,7 @@ pub(crate) fn words(problem: &Problem) -> String {
     let fields = problem.extra.get("errors").and_then(Value::as_object);
     for (field, faults) in fields.into_iter().flatten() {
         for fault in faults.as_array().into_iter().flatten().filter_map(Value::as_str) {
-            text.push_str(&format!("; {field}: {fault}"));
+            text.push_str(&format!("; {}: {}", flags::of(field), flags::within(fault)));
         }
     }
     for (name, value) in problem.extra.iter().filter(|(name, _)| name.as_str() != "errors") {
@@ -204,7 +206,7 @@ mod tests {
         let problem = Problem::new(400, "invalid_body", "Fields are wrong").errors(fields);
         assert_eq!(
             words(&problem),
-            "Fields are wrong (invalid_body); orgId: is required; provider: must be one of a, b"
+            "Fields are wrong (invalid_body); --org: is required; --provider: must be one of a, b"
         );
         let linked = Problem::new(409, "resource_already_linked", "Linked already").with("resourceId", "lnk_1");
         assert_eq!(words(&linked), "Linked already (resource_already_linked); resourceId lnk_1");

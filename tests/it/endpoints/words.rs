@@ -80,7 +80,7 @@ async fn gw_key_makes_lists_and_revokes_keys() {
     assert!(listed.contains("stream") && !listed.contains("gwk_"), "{listed}");
     let listed = parse(&ok(&world, &["key", "list", "--json"]).await);
     let id = listed[0]["id"].as_str().expect("an id");
-    fails(&world, &["key", "add", "--scope", "read"], 1, "orgId: is required").await;
+    fails(&world, &["key", "add", "--scope", "read"], 1, "--org: is required").await;
     assert!(ok(&world, &["key", "revoke", id]).await.contains("revoked"));
     fails(&world, &["key", "revoke", id], 1, "not_found").await;
 }
