@@ -1,6 +1,6 @@
 //! A small client of the gateway's API: finds address and key by itself, and puts refusals into words.
 
-use std::time::Duration;
+use std::{fmt::Display, time::Duration};
 
 use reqwest::{Method, Url};
 use schemas::{problem::Problem, secret::Secret};
@@ -10,12 +10,15 @@ use serde_json::{Map, Value};
 use crate::{
     config::{ApiArgs, DevEnv},
     error::Error,
+    output,
 };
 
 mod flags;
 
 /// Where the API listens unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:4110";
+/// How what a gateway says of a thing that it does not have begins, in [`words`].
+const NOT_FOUND: &str = "Not found (not_found)";
 /// Rows of a page, as many as the API gives.
 const PAGE: &str = "200";
 const CONNECT: Duration = Duration::from_secs(3);
@@ -145,6 +148,36 @@ impl ApiClient {
     }
 }
 
+/// What commands name by an id, and the command that lists it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    what: &'static str,
+    list: &'static str,
+}
+
+impl Named {
+    pub(crate) const DELIVERY: Self = Self { what: "delivery", list: "gw deliveries" };
+    pub(crate) const ENDPOINT: Self = Self { what: "endpoint", list: "gw endpoint list" };
+    pub(crate) const KEY: Self = Self { what: "key", list: "gw key list" };
+    pub(crate) const LETTER: Self = Self { what: "dead letter", list: "gw dlq list" };
+    pub(crate) const LINK: Self = Self { what: "link", list: "gw link list" };
+    pub(crate) const REPLAY: Self = Self { what: "replay", list: "gw replay list" };
+
+    /// There is none of this id.
+    pub(crate) fn absent(self, id: impl Display) -> Error {
+        Error::Absent { what: self.what, id: output::plain(&id.to_string()), list: self.list }
+    }
+
+    /// What went wrong with the one of this id, in words of its own where the gateway has none. A path that the gateway
+    /// does not serve is another thing.
+    pub(crate) fn or(self, id: impl Display, error: Error) -> Error {
+        match error {
+            Error::Answer { status: 404, detail } if detail.starts_with(NOT_FOUND) => self.absent(id),
+            other => other,
+        }
+    }
+}
+
 /// A problem for a person: title, code, detail, and each field that was wrong, by the name of its flag.
 pub(crate) fn words(problem: &Problem) -> String {
     let mut text = format!("{} ({})", problem.title, problem.code);
@@ -210,6 +243,14 @@ mod tests {
         );
         let linked = Problem::new(409, "resource_already_linked", "Linked already").with("resourceId", "lnk_1");
         assert_eq!(words(&linked), "Linked already (resource_already_linked); resourceId lnk_1");
+    }
+
+    #[test]
+    fn what_the_gateway_does_not_have_is_named_and_what_it_does_not_serve_is_not() {
+        let answer = |title: &str| Error::Answer { status: 404, detail: words(&Problem::new(404, "not_found", title)) };
+        let said = |title: &str| Named::REPLAY.or("rpl_x\n", answer(title)).to_string();
+        assert_eq!(said("Not found"), "no replay rpl_x : `gw replay list` shows those there are");
+        assert_eq!(said("No such path"), "the gateway answered 404: No such path (not_found)");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api_client::ApiClient,
+    api_client::{ApiClient, Named},
     config::{ChosenArgs, DlqAction, DlqArgs, WhichArgs},
     error::Error,
     output::{self, Table},
@@ -92,7 +92,8 @@ async fn list(api: &ApiClient, which: &WhichArgs, limit: usize, as_json: bool) -
 }
 
 async fn show(api: &ApiClient, id: u64, as_json: bool) -> Result<(), Error> {
-    let letter: Value = api.get(&format!("/dead-letters/{id}"), &[]).await?;
+    let letter = api.get(&format!("/dead-letters/{id}"), &[]).await;
+    let letter: Value = letter.map_err(|error| Named::LETTER.or(id, error))?;
     if as_json {
         return output::line(letter);
     }
@@ -124,9 +125,11 @@ async fn deal(api: &ApiClient, path: &str, chosen: &ChosenArgs, as_json: bool) -
     if chosen.all {
         body.insert("all".to_owned(), true.into());
     }
+    let ids = chosen.ids.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
     let (mut redriven, mut dropped, mut skipped) = (0, 0, BTreeMap::<String, u64>::new());
     loop {
-        let done: Done = api.post(path, &body).await?;
+        let done = api.post(path, &body).await;
+        let done: Done = done.map_err(|error| if ids.is_empty() { error } else { Named::LETTER.or(&ids, error) })?;
         redriven += done.redriven.unwrap_or_default();
         dropped += done.dropped.unwrap_or_default();
         for (why, count) in done.skipped {

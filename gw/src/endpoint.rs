@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api_client::ApiClient,
+    api_client::{ApiClient, Named},
     config::{EndpointAction, EndpointArgs, EndpointWishes, Pauses},
     error::Error,
     output::{self, Table},
@@ -28,6 +28,14 @@ struct Shown {
 
 /// Runs the command.
 pub(crate) async fn run(args: EndpointArgs) -> Result<(), Error> {
+    let id = args.action.id().map(str::to_owned);
+    act(args).await.map_err(|error| match id {
+        Some(id) => Named::ENDPOINT.or(id, error),
+        None => error,
+    })
+}
+
+async fn act(args: EndpointArgs) -> Result<(), Error> {
     let api = ApiClient::new(&args.api)?;
     let answer = match args.action {
         EndpointAction::List { org, status } => return list(&api, org.as_deref(), status.as_deref(), args.json).await,

@@ -55,6 +55,8 @@ pub(crate) enum Error {
     Unreachable { url: String, source: reqwest::Error },
     #[error("the gateway answered {status}: {detail}")]
     Answer { status: u16, detail: String },
+    #[error("no {what} {id}: `{list}` shows those there are")]
+    Absent { what: &'static str, id: String, list: &'static str },
     #[error("cannot set up traces")]
     Telemetry(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("{task} ended early")]

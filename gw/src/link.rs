@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    api_client::ApiClient,
+    api_client::{ApiClient, Named},
     config::{LinkAction, LinkArgs, RoutesAction, RoutesArgs},
     error::Error,
     output::{self, Table},
@@ -139,7 +139,7 @@ async fn remove(api: &ApiClient, id: &str) -> Result<(), Error> {
             return output::line(format!("removed {id}"));
         }
     }
-    Err(Error::Usage(format!("there is no link {id}; `gw link list` shows all")))
+    Err(Named::LINK.absent(id))
 }
 
 /// Every connection the key may see, with its links.

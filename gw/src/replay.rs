@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api_client::ApiClient,
+    api_client::{ApiClient, Named},
     config::{RangeArgs, ReplayAction, ReplayArgs, To},
     error::Error,
     output::{self, Table},
@@ -72,8 +72,12 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
             start(&api, &body, range.detach, args.json).await
         }
         ReplayAction::List => list(&api, args.json).await,
-        ReplayAction::Show { id } => say(&api.get(&path(&id), &[]).await?, args.json),
-        ReplayAction::Cancel { id } => say(&api.delete(&path(&id)).await?, args.json),
+        ReplayAction::Show { id } => {
+            say(&api.get(&path(&id), &[]).await.map_err(|error| Named::REPLAY.or(&id, error))?, args.json)
+        }
+        ReplayAction::Cancel { id } => {
+            say(&api.delete(&path(&id)).await.map_err(|error| Named::REPLAY.or(&id, error))?, args.json)
+        }
     }
 }
 

@@ -93,6 +93,22 @@ pub(crate) enum EndpointAction {
     },
 }
 
+impl EndpointAction {
+    /// The endpoint that it is about.
+    pub(crate) fn id(&self) -> Option<&str> {
+        match self {
+            Self::Add { .. } | Self::List { .. } => None,
+            Self::Show { id }
+            | Self::Set { id, .. }
+            | Self::Pause { id }
+            | Self::Resume { id }
+            | Self::Disable { id }
+            | Self::Rotate { id, .. }
+            | Self::Remove { id } => Some(id),
+        }
+    }
+}
+
 /// How events are pushed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EndpointWishes {

@@ -115,7 +115,9 @@ async fn letters_are_found_by_what_they_say_read_whole_and_dropped() {
     let nothing = post(&ground, "drop", json!({ "ids": [0, 999] })).await;
     assert_eq!((nothing.status, &nothing.body["errors"]["ids"]), (404, &json!(["name no dead letter"])));
     let (code, _, said) = ground.world.gw(&["dlq", "redrive", "999"]).await;
-    assert!(code == 1 && said.contains("name no dead letter"), "{code} {said}");
+    assert!(code == 1 && said.contains("no dead letter 999: `gw dlq list`"), "{code} {said}");
+    let (code, _, said) = ground.world.gw(&["dlq", "show", "999"]).await;
+    assert!(code == 1 && said.contains("no dead letter 999: `gw dlq list`"), "{code} {said}");
     let foreign = [("x-api-key", KEY), ("x-org-id", "org_2")];
     let path = format!("/dead-letters/{letter}");
     assert_eq!(ground.world.api_with(Method::GET, &path, None, &foreign).await.status, 404);

@@ -65,9 +65,10 @@ async fn gw_endpoint_says_and_does_what_was_asked_for() {
         let set = ["endpoint", "set", id, flag, value, "--reset", what];
         fails(&world, &set, 64, &format!("{flag} sets what `--reset")).await;
     }
-    fails(&world, &["endpoint", "show", "ep_none"], 1, "not_found").await;
+    fails(&world, &["endpoint", "show", "ep-none"], 1, "no endpoint ep-none: `gw endpoint list`").await;
     assert!(ok(&world, &["endpoint", "remove", id]).await.contains("removed"));
-    fails(&world, &["endpoint", "remove", id], 1, "not_found").await;
+    fails(&world, &["endpoint", "remove", id], 1, "gw endpoint list").await;
+    fails(&world, &["endpoint", "set", id, "--header", "a=b"], 1, "no endpoint ep_").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,5 +83,5 @@ async fn gw_key_makes_lists_and_revokes_keys() {
     let id = listed[0]["id"].as_str().expect("an id");
     fails(&world, &["key", "add", "--scope", "read"], 1, "--org: is required").await;
     assert!(ok(&world, &["key", "revoke", id]).await.contains("revoked"));
-    fails(&world, &["key", "revoke", id], 1, "not_found").await;
+    fails(&world, &["key", "revoke", id], 1, &format!("no key {id}: `gw key list`")).await;
 }

@@ -144,6 +144,8 @@ async fn what_the_ledger_has_not_reached_is_told_from_the_stream() {
     assert_eq!(answer.body["stored"]["sequence"], 1);
     let unknown = get(&world, "/deliveries/github/nobody").await;
     assert_eq!((unknown.status, &unknown.body["code"]), (404, &json!("not_found")));
+    let (code, _, said) = world.gw(&["trace", "nobody"]).await;
+    assert_eq!((code, said.as_str()), (1, "gw: no delivery nobody: `gw deliveries` shows those there are\n"));
     for odd in ["/deliveries/nobody/x", "/deliveries/github/a%00b", "/deliveries/github/%FF"] {
         assert_eq!(get(&world, odd).await.status, 404, "{odd}");
     }

@@ -89,6 +89,12 @@ async fn the_commands_start_follow_list_show_and_cancel_replays() {
     let id = serde_json::from_str::<Value>(&said).expect("JSON")["id"].as_str().expect("an id").to_owned();
     let (code, said, _) = ground.world.gw(&["replay", "cancel", &id]).await;
     assert_eq!((code, said.contains("cancelled")), (0, true), "{said}");
+    for word in ["show", "cancel"] {
+        let (code, _, err) = ground.world.gw(&["replay", word, "rpl_x"]).await;
+        assert_eq!((code, err.as_str()), (1, "gw: no replay rpl_x: `gw replay list` shows those there are\n"));
+    }
+    let (code, _, err) = ground.world.gw(&["replay", "redeliver", "--from", "9", "--up-to", "3", "--all"]).await;
+    assert_eq!((code, err.contains("--up-to: must not be before --from")), (1, true), "{err}");
     for flood in [&["replay", "redeliver"][..], &["replay", "redeliver", "--only-failed"]] {
         let (code, _, err) = ground.world.gw(flood).await;
         assert_eq!((code, err.contains("--endpoint") && err.contains("--all")), (64, true), "{err}");
