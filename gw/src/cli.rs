@@ -37,6 +37,16 @@ fn without_blanks(command: clap::Command) -> clap::Command {
     set.mut_subcommands(without_blanks)
 }
 
+/// What the columns of `gw audit` mean.
+const AUDIT: &str = "\
+Columns:
+  provider    stored = pending + parked + dead + routed + filtered + expired
+  orgId       claims = events + filtered
+  endpointId  admitted = delivered + pending + scheduled + dead + dropped + expired
+  lost        passed by its consumer, and nothing came of it
+  timers      scheduled without a timer; below zero, timers that nothing is scheduled for
+  error       by how much the line does not add up; 0 is right";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the gateway, whole or in part.
@@ -52,6 +62,7 @@ pub(crate) enum Command {
     /// List deliveries, the newest first.
     Deliveries(DeliveriesArgs),
     /// Add up whether everything that was stored is somewhere.
+    #[command(after_help = AUDIT)]
     Audit(AuditArgs),
     /// Look after the rows that say what became of deliveries.
     Ledger(LedgerArgs),

@@ -66,7 +66,7 @@ pub(super) struct New {
 #[schema(as = SecretRotation)]
 #[expect(dead_code, reason = "a body is read field by field, to say everything that is wrong with it")]
 pub(super) struct Rotation {
-    /// For how long the secret before signs as well; a day unless said otherwise.
+    /// For how long the secret before signs as well, older ones no longer; a day unless said otherwise.
     #[schema(minimum = 0, maximum = 2_592_000)]
     grace_seconds: Option<u32>,
     /// The new secret; one is made unless it is given.

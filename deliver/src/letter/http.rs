@@ -176,11 +176,12 @@ async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Lette
     fields.only(&[&WHICH[..], &["ids", "all", "cursor"]].concat());
     let which = Which::read(&mut fields, deps.clock.now());
     let (all, cursor, ids) = (fields.flag("all").unwrap_or_default(), cursor(&mut fields), ids(&mut fields));
-    match (&ids, which != Which::default() || all) {
-        (None, false) => {
+    let filter = WHICH.iter().any(|name| fields.get(name).is_some()) || all;
+    match (fields.get("ids").is_some(), filter) {
+        (false, false) => {
             fields.fault::<()>("ids", Fault::Says("are required, or a filter, or \"all\": true".into()));
         }
-        (Some(_), true) => {
+        (true, true) => {
             fields.fault::<()>("ids", Fault::Says("cannot be given together with a filter".into()));
         }
         _ => {}

@@ -41,13 +41,17 @@ impl Which {
                 fields.fault(name, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d"))
             })
         };
+        let (since, until) = (time(fields, "since"), time(fields, "until"));
+        if since.zip(until).is_some_and(|(since, until)| since > until) {
+            fields.faults.add("until", Fault::Says("must not be before since".into()));
+        }
         Self {
             stage: text(fields, "stage"),
             reason: text(fields, "reason"),
             endpoint: text(fields, "endpointId"),
             org: text(fields, "orgId"),
-            since: time(fields, "since"),
-            until: time(fields, "until"),
+            since,
+            until,
         }
     }
 

@@ -78,7 +78,7 @@ pub(crate) enum EndpointAction {
         /// The id, `ep_…`.
         id: String,
     },
-    /// Make a new signing secret, which is shown once; the one before signs as well for a while.
+    /// Make a new signing secret, which is shown once; the one before signs as well for a while, older ones no longer.
     Rotate {
         /// The id, `ep_…`.
         id: String,

@@ -101,6 +101,7 @@ async fn letters_are_found_by_what_they_say_read_whole_and_dropped() {
     for (bad, status) in [
         ("/dead-letters?limit=0", 400),
         ("/dead-letters?since=soon", 400),
+        ("/dead-letters?since=1h&until=2h", 400),
         ("/dead-letters?cursor=0", 400),
         ("/dead-letters/999", 404),
         ("/dead-letters/0", 404),
@@ -110,6 +111,8 @@ async fn letters_are_found_by_what_they_say_read_whole_and_dropped() {
     for bad in [json!({}), json!({ "ids": [1], "reason": "x" }), json!({ "ids": "all" })] {
         assert_eq!(post(&ground, "drop", bad.clone()).await.status, 400, "{bad}");
     }
+    let negative = post(&ground, "redrive", json!({ "ids": [-1] })).await;
+    assert_eq!(negative.body["errors"], json!({ "ids": ["must be a list of numbers"] }));
     let many = post(&ground, "redrive", json!({ "ids": (1..=1_001).collect::<Vec<_>>() })).await;
     assert_eq!((many.status, many.body["errors"]["ids"].is_array()), (400, true), "{many:?}");
     let nothing = post(&ground, "drop", json!({ "ids": [0, 999] })).await;
