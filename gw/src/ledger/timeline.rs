@@ -69,7 +69,8 @@ fn pushed(push: &Value, lines: &mut Vec<String>) {
     lines.push(format!("{:24}    to {}: {}{reason}{why}", "", text(push, "endpointId"), text(push, "status")));
     for attempt in each(push, "attempts") {
         let number = attempt["attempt"].as_i64().filter(|number| *number > 0);
-        let number = number.map(|number| format!("attempt {number}: ")).unwrap_or_default();
+        let replay = optional(attempt, "replay", " of replay ");
+        let number = number.map(|number| format!("attempt {number}{replay}: ")).unwrap_or_default();
         let code = attempt["statusCode"].as_i64().map(|code| format!(", {code}")).unwrap_or_default();
         let error = optional(attempt, "errorClass", ", ");
         let took = attempt["latencyMs"].as_i64().map(|took| format!(" in {took} ms")).unwrap_or_default();
@@ -121,7 +122,8 @@ mod tests {
             "stored": { "stream": "S", "sequence": 7, "at": "T2" },
             "events": [{ "eventId": "e", "orgId": "o", "linkIds": ["l", "m"], "type": "p:push", "sequence": 3, "storedAt": "T3", "pushes": [
                 { "endpointId": "ep", "status": "scheduled", "waitsFor": "breaker", "repeats": [{ "replay": "rpl", "at": "T6" }], "attempts": [
-                    { "attempt": 1, "outcome": "scheduled", "at": "T4", "statusCode": 500, "latencyMs": 12, "nextAt": "T5" }
+                    { "attempt": 1, "outcome": "scheduled", "at": "T4", "statusCode": 500, "latencyMs": 12, "nextAt": "T5" },
+                    { "attempt": 1, "outcome": "scheduled", "at": "T5", "errorClass": "connect", "replay": "rpl" },
                 ] }
             ] }],
             "next": { "endpointId": "ep", "at": "T5" }, "ledger": { "behind": 2 },
@@ -135,6 +137,7 @@ mod tests {
                 "T3  p:push for o: event e at 3, by l, m",
                 "                            to ep: scheduled; the endpoint fails and is left alone for a while",
                 "T4      attempt 1: scheduled, 500 in 12 ms, next at T5",
+                "T5      attempt 1 of replay rpl: scheduled, connect",
                 "T6      again for replay rpl",
                 "T5  next attempt to ep",
                 "the ledger is 2 messages behind; there may be more",
