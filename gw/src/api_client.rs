@@ -178,6 +178,16 @@ impl Named {
     }
 }
 
+/// A text as one segment of a path, which it cannot lead out of.
+pub(crate) fn segment(text: &str) -> String {
+    if matches!(text, "" | "." | "..") {
+        // No id, and a URL resolves it.
+        return "_".to_owned();
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 /// A problem for a person: title, code, detail, and each field that was wrong, by the name of its flag.
 pub(crate) fn words(problem: &Problem) -> String {
     let mut text = format!("{} ({})", problem.title, problem.code);
@@ -243,6 +253,17 @@ mod tests {
         );
         let linked = Problem::new(409, "resource_already_linked", "Linked already").with("resourceId", "lnk_1");
         assert_eq!(words(&linked), "Linked already (resource_already_linked); resourceId lnk_1");
+    }
+
+    #[test]
+    fn an_id_stays_within_its_segment() {
+        assert_eq!(segment("a/b?c é"), "a%2Fb%3Fc%20%C3%A9");
+        assert_eq!(segment("72d3162e-cc78"), "72d3162e-cc78");
+        let base = Url::parse("http://127.0.0.1:4110").expect("a URL");
+        for id in ["../endpoints/ep_x", "..", ".", "", "%2e%2e/endpoints/ep_x", "..\\endpoints"] {
+            let path = join(&base, &format!("/replays/{}", segment(id))).path().to_owned();
+            assert!(path.starts_with("/replays/") && path.matches('/').count() == 2, "{id}: {path}");
+        }
     }
 
     #[test]

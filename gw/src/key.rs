@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api_client::{ApiClient, Named},
+    api_client::{ApiClient, Named, segment},
     config::{KeyAction, KeyArgs},
     error::Error,
     output::{self, Table},
@@ -34,9 +34,7 @@ pub(crate) async fn run(args: KeyArgs) -> Result<(), Error> {
         }
         KeyAction::List => list(&api, args.json).await,
         KeyAction::Revoke { id } => {
-            let segment: String =
-                id.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
-            let revoked = api.delete(&format!("/keys/{segment}")).await;
+            let revoked = api.delete(&format!("/keys/{}", segment(&id))).await;
             let revoked: Value = revoked.map_err(|error| Named::KEY.or(&id, error))?;
             output::line(if args.json { revoked.to_string() } else { format!("revoked {id}") })
         }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api_client::ApiClient,
+    api_client::{ApiClient, Named, segment},
     config::{AuditArgs, DeliveriesArgs, LedgerAction, LedgerArgs, TraceArgs},
     error::Error,
     output::{self, Table, plain},
@@ -46,7 +46,8 @@ pub(crate) async fn trace(args: TraceArgs) -> Result<(), Error> {
             Err(error) => return Err(error),
         }
     }
-    Err(refused.unwrap_or_else(|| Error::Usage("there is no provider to ask".to_owned())))
+    let none = || Error::Usage("there is no provider to ask".to_owned());
+    Err(refused.map_or_else(none, |error| Named::DELIVERY.or(&delivery, error)))
 }
 
 /// The id of the delivery that came last.
@@ -56,12 +57,6 @@ async fn newest(api: &ApiClient, provider: Option<&str>) -> Result<String, Error
     let page: Value = api.get("/deliveries", &query).await?;
     let newest = page["deliveries"][0]["deliveryId"].as_str().map(str::to_owned);
     newest.ok_or_else(|| Error::Usage("there is no delivery yet: `gw send github` makes one".to_owned()))
-}
-
-/// A text as one segment of a path.
-fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn pretty(value: &Value) -> Result<(), Error> {
@@ -166,16 +161,5 @@ pub(crate) async fn run(args: LedgerArgs) -> Result<(), Error> {
             table.lines().into_iter().try_for_each(output::line)?;
             if state["rebuilding"] == json!(true) { output::line("a rebuild is about to begin") } else { Ok(()) }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_delivery_id_stays_one_segment() {
-        assert_eq!(segment("a/b?c é"), "a%2Fb%3Fc%20%C3%A9");
-        assert_eq!(segment("72d3162e-cc78"), "72d3162e-cc78");
     }
 }

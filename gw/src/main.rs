@@ -33,7 +33,6 @@ mod tail;
 mod telemetry;
 mod topology;
 
-use api_client::Named;
 use cli::{Cli, Command};
 use error::Error;
 
@@ -73,10 +72,7 @@ async fn command_run(command: Command) -> Result<(), Error> {
         Command::Send(send) => send::run(send).await,
         Command::Tail(tail) => tail::run(tail).await,
         Command::Status(status) => status::run(status).await,
-        Command::Trace(trace) => {
-            let delivery = trace.delivery.clone().unwrap_or_default();
-            ledger::trace(trace).await.map_err(|error| Named::DELIVERY.or(delivery, error))
-        }
+        Command::Trace(trace) => ledger::trace(trace).await,
         Command::Deliveries(deliveries) => ledger::deliveries(deliveries).await,
         Command::Audit(audit) => ledger::audit(audit).await,
         Command::Ledger(ledger) => ledger::run(ledger).await,

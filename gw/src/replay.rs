@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api_client::{ApiClient, Named},
+    api_client::{ApiClient, Named, segment},
     config::{RangeArgs, ReplayAction, ReplayArgs, To},
     error::Error,
     output::{self, Table},
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// What is said where nothing narrows what is pushed.
 const UNCHOSEN: &str = "what is to be sent again? give --org, --provider, --type, --endpoint, a time or a sequence; or \
-                        --all, for every event to every endpoint";
+                        --all, for no such limit";
 
 /// A replay as the API shows it, as far as it is needed here.
 #[derive(Deserialize)]
@@ -105,7 +105,12 @@ fn body(mode: &str, range: &RangeArgs) -> Result<Map<String, Value>, Error> {
 
 /// Begins a replay, and follows it to its end.
 async fn start(api: &ApiClient, body: &Map<String, Value>, detach: bool, as_json: bool) -> Result<(), Error> {
-    let mut value: Value = api.post("/replays", body).await?;
+    let mut value: Value = api.post("/replays", body).await.map_err(|error| match error {
+        Error::Answer { status: 404, detail } => {
+            Error::Answer { status: 404, detail: format!("{detail}; `gw endpoint list` shows those there are") }
+        }
+        other => other,
+    })?;
     if detach {
         return say(&value, as_json);
     }
@@ -223,7 +228,7 @@ fn read(value: &Value) -> Result<Replay, Error> {
 }
 
 fn path(id: &str) -> String {
-    format!("/replays/{id}")
+    format!("/replays/{}", segment(id))
 }
 
 #[cfg(test)]

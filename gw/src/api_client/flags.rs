@@ -50,7 +50,9 @@ const SAME: [&str; 22] = [
 pub(super) fn of(field: &str) -> String {
     let other = OTHERS.iter().find(|(name, _)| *name == field).map(|(_, flag)| *flag);
     let flag = other.or_else(|| SAME.into_iter().find(|name| *name == field));
-    flag.map_or_else(|| field.to_owned(), |flag| format!("--{flag}"))
+    // What the flag takes with any unit, the API names in seconds.
+    let unit = if field.ends_with("Seconds") || field == "retrySchedule" { " in seconds" } else { "" };
+    flag.map_or_else(|| field.to_owned(), |flag| format!("--{flag}{unit}"))
 }
 
 /// What is said of a field, with the flags of the fields that it names. Only names that are no words of the language are
@@ -90,6 +92,7 @@ mod tests {
     #[test]
     fn a_field_is_told_as_its_flag_and_what_has_none_as_it_is() {
         assert_eq!((of("toSequence"), of("since"), of("body")), ("--up-to".into(), "--since".into(), "body".into()));
+        assert_eq!(of("timeoutSeconds"), "--timeout in seconds");
         for (said, told) in [
             ("must not be before fromSequence", "must not be before --from"),
             ("are required, or a filter, or \"all\": true", "are required, or a filter, or --all"),
