@@ -78,11 +78,16 @@ impl Row {
         self.previous.as_ref().map(|previous| previous.until).filter(|until| *until > now)
     }
 
-    /// What the pushes need of it. A previous secret that cannot be opened was given up when it was rotated.
+    /// The secret before, if it signs as well now. One that cannot be opened was given up when it was rotated.
+    pub(crate) fn previous_secret(&self, sealer: &Sealer, now: i64) -> Option<Secret> {
+        let previous = self.previous.as_ref().filter(|previous| previous.until > now)?;
+        sealer.0.open(&self.endpoint.id, SECRET, &previous.secret).ok()
+    }
+
+    /// What the pushes need of it.
     pub(crate) fn live(&self, sealer: &Sealer, now: i64) -> Result<Live, Broken> {
         let mut secrets = vec![self.secret(sealer)?];
-        let previous = self.previous.as_ref().filter(|previous| previous.until > now);
-        secrets.extend(previous.and_then(|previous| sealer.0.open(&self.endpoint.id, SECRET, &previous.secret).ok()));
+        secrets.extend(self.previous_secret(sealer, now));
         let endpoint = Endpoint { headers: self.headers(sealer)?, ..self.endpoint.clone() };
         Ok(Live { endpoint, version: self.version, secrets, start: self.start, history_start: self.start })
     }

@@ -43,7 +43,7 @@ impl Shown {
             status_reason: sealed.or_else(|| row.reason.clone()),
             created_at: instant::rfc3339(row.created_at),
             secret: None,
-            previous_secret_until: row.grace(now).map(instant::rfc3339),
+            previous_secret_until: row.previous_secret(sealer, now).and(row.grace(now)).map(instant::rfc3339),
             breaker_open_until: None,
         }
     }
