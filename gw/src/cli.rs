@@ -45,7 +45,7 @@ Columns:
   endpointId  admitted = delivered + pending + scheduled + dead + dropped + expired
   lost        passed by its consumer, and nothing came of it
   timers      scheduled without a timer; below zero, timers that nothing is scheduled for
-  error       by how much the line does not add up; 0 is right";
+  error       by how much the line does not add up, timers with it; 0 is right";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

@@ -60,7 +60,7 @@ fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Error> {
         ("status" = inline(Option<Status>), Query, description = "One state only"),
         ("endpointId" = Option<String>, Query, description = "What was pushed to one endpoint only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("since" = inline(Option<Moment>), Query, description = "Stored at or after this time"),
-        ("until" = inline(Option<Moment>), Query, description = "Stored before this time"),
+        ("until" = inline(Option<Moment>), Query, description = "Stored before this time, not before `since`"),
         ("limit" = Option<i64>, Query, description = "Deliveries of a page, 50 unless said otherwise", minimum = 1, maximum = 200),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before")
     ),

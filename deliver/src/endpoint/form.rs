@@ -92,7 +92,9 @@ impl PartialSchema for Change {
             change.properties.insert(shown.to_owned(), text.into());
         }
         for passing in PASSING {
-            let time = ObjectBuilder::new().description(Some("As it is shown: passed over."));
+            let time = ObjectBuilder::new()
+                .schema_type(SchemaType::AnyValue)
+                .description(Some("As it is shown: passed over."));
             change.properties.insert(passing.to_owned(), time.into());
         }
         change.into()
@@ -134,7 +136,7 @@ impl PartialSchema for Start {
             .schema_type(Type::Integer)
             .minimum(Some(1))
             .maximum(Some(SEQUENCE_MAX))
-            .description(Some("A sequence of `GW_EVENT`."));
+            .description(Some("A sequence of `GW_EVENT`, at most the one behind the last."));
         AnyOfBuilder::new().item(now).item(time).item(sequence).into()
     }
 }

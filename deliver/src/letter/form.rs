@@ -33,7 +33,7 @@ pub(super) struct Chosen {
     /// Stored at or after this time.
     #[schema(value_type = Option<Moment>)]
     since: Option<String>,
-    /// Stored before this time.
+    /// Stored before this time, not before `since`.
     #[schema(value_type = Option<Moment>)]
     until: Option<String>,
     /// The `nextCursor` of the answer before.

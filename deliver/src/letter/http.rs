@@ -91,7 +91,7 @@ struct Done {
         ("endpointId" = Option<String>, Query, description = "One endpoint's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("orgId" = Option<String>, Query, description = "One organisation's only", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
         ("since" = inline(Option<Moment>), Query, description = "Stored at or after this time"),
-        ("until" = inline(Option<Moment>), Query, description = "Stored before this time"),
+        ("until" = inline(Option<Moment>), Query, description = "Stored before this time, not before `since`"),
         ("limit" = Option<i64>, Query, description = "Letters of a page, 100 unless said otherwise", minimum = 1, maximum = 1000),
         ("cursor" = Option<String>, Query, description = "The `nextCursor` of the page before", pattern = "^[0-9]{1,19}$")
     ),

@@ -35,7 +35,9 @@ pub(super) struct Wish {
     /// These endpoints only, in a redelivery to endpoints.
     #[schema(min_items = 1, max_items = 200)]
     endpoint_ids: Option<Vec<String>>,
-    /// All, where nothing else narrows a redelivery to endpoints.
+    /// Must be true for a redelivery to endpoints that names no orgId, provider, type, endpointIds, since, until,
+    /// fromSequence or toSequence; `onlyFailed` does not narrow it. A dry run and a key of one organisation do not need
+    /// it, and elsewhere it says nothing.
     all: Option<bool>,
     /// What was stored at or after this time.
     #[schema(value_type = Option<Moment>)]

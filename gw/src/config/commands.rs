@@ -314,7 +314,7 @@ pub(crate) enum LedgerAction {
         #[arg(long)]
         json: bool,
     },
-    /// Make the rows anew from the streams. Rows whose messages the streams no longer hold are removed and not made
-    /// again: only their totals stay.
+    /// Make the rows anew from the streams. Settled rows whose messages the streams no longer hold are removed and not
+    /// made again: their totals stay, and of their attempts and letters nothing.
     Rebuild,
 }

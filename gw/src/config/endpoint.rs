@@ -30,7 +30,7 @@ pub(crate) enum EndpointAction {
         url: String,
         #[command(flatten)]
         wishes: EndpointWishes,
-        /// Where to begin: `now`, an RFC 3339 time, or a sequence in `GW_EVENT`.
+        /// Where to begin: `now`, an RFC 3339 time, or a sequence in `GW_EVENT` up to the one behind the last.
         #[arg(long, default_value = "now", value_name = "WHERE")]
         start: String,
     },

@@ -25,7 +25,7 @@ pub(crate) enum ReplayAction {
         /// To these endpoints only; repeat or separate by commas. Without it to all that take the events.
         #[arg(long = "endpoint", value_delimiter = ',', value_name = "ID,…")]
         endpoints: Vec<String>,
-        /// Every event to every endpoint, where nothing else narrows it.
+        /// No limit by organisation, provider, type, endpoint, time or sequence; `--only-failed` still holds.
         #[arg(long)]
         all: bool,
         /// Only pushes whose last attempt failed.

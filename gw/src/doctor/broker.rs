@@ -210,7 +210,7 @@ fn left(streams: &[Stream]) -> Vec<Check> {
         0 => checks.push(Check::ok("there are no dead letters")),
         dead => checks.push(Check::warn(
             format!("{} dead letters", output::count(dead)),
-            "`gw dlq list` shows each with its reason",
+            "`gw dlq list` shows them with their reasons",
         )),
     }
     checks

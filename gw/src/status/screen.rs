@@ -115,7 +115,7 @@ fn hints(status: &Status) -> Vec<String> {
     }
     if let Some(dead) = status.dead_letters.filter(|dead| *dead > 0) {
         let dead = output::count(dead);
-        hints.push(format!("{dead} dead letters: `gw dlq list` shows each with its reason"));
+        hints.push(format!("{dead} dead letters: `gw dlq list` shows them with their reasons"));
     }
     for stream in status.streams.iter().filter(|stream| stream.full().is_some_and(|full| full > FULL)) {
         hints.push(format!(
