@@ -275,15 +275,15 @@ impl<W: Walk> Walker<W> {
                 return Ok(Ok((held, End::WaitsFor(what))));
             }
             let (begun, read, end) = (Instant::now(), chunk.messages.len() as u64, chunk.end);
-            // Meanwhile the chunk before lands, and the next one is read.
-            let next = chunks.read_ahead();
+            // Meanwhile the chunk before lands, and the next ones are read.
+            chunks = chunks.read_ahead();
             let dealt = self.walk.deal(&held.state, &ahead, chunk.messages).await?;
             self.land(flying.replace(Flying { dealt, read, end }), &mut held.state).await?;
             if let Some(cap) = cap {
                 let due = Duration::from_secs_f64(read as f64 / f64::from(cap));
                 self.stop.run_until_cancelled(tokio::time::sleep_until(begun + due)).await;
             }
-            (chunks, chunk) = next.finish().await?;
+            chunk = chunks.next().await?;
             if self.stop.is_cancelled() || Instant::now() >= over {
                 self.land(flying, &mut held.state).await?;
                 return Ok(Ok((held, End::Over)));

@@ -18,7 +18,7 @@ use crate::{
 /// After so long without a message it is looked whether one waits.
 const SILENCE: Duration = Duration::from_millis(250);
 /// Messages asked for at a time, their bytes at most, and for how long a request stands.
-const BATCH: usize = 500;
+const BATCH: usize = 2_000;
 const BATCH_BYTES: usize = 8 << 20;
 const EXPIRES: Duration = Duration::from_secs(30);
 /// How often the server says that it is there while it has nothing to send, and how long it may say nothing.

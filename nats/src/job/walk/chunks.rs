@@ -3,6 +3,7 @@
 use std::panic::resume_unwind;
 
 use schemas::replay::Replay;
+use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{PATIENCE, Source, What};
@@ -14,7 +15,10 @@ use crate::{
 };
 
 /// Bytes of bodies beyond which a chunk takes no more.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 4 << 20;
+
+/// Chunks that are read ahead: a pause of the broker's does not reach whoever deals with them.
+const AHEAD: usize = 8;
 
 /// Messages that are dealt with together. None at the end.
 pub(super) struct Chunk {
@@ -25,25 +29,52 @@ pub(super) struct Chunk {
     pub(super) lags: bool,
 }
 
-/// A chunk that is read while the one before it is dealt with. Dropped, it is not read on.
-pub(super) struct ReadAhead {
-    stream: &'static str,
-    reading: AbortOnDropHandle<(Chunks, Result<Chunk, Error>)>,
+/// The rest of a range, chunk after chunk.
+pub(super) enum Chunks {
+    /// Each is read when it is asked for.
+    Asked(Box<Rest>),
+    /// They are read on a task of their own, a few ahead. Dropped, no more are read.
+    Ahead { stream: &'static str, chunks: mpsc::Receiver<Result<Chunk, Error>>, reading: AbortOnDropHandle<()> },
 }
 
-impl ReadAhead {
-    /// The chunk, and those behind it.
-    pub(super) async fn finish(self) -> Result<(Chunks, Chunk), Error> {
-        let (chunks, chunk) = self.reading.await.map_err(|ended| match ended.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(ended) => Error::reading(self.stream, ended),
-        })?;
-        Ok((chunks, chunk?))
+impl Chunks {
+    pub(super) async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
+        Rest::open(broker, source, replay, size).await.map(|rest| Self::Asked(Box::new(rest)))
+    }
+
+    /// From now on chunks are read ahead.
+    pub(super) fn read_ahead(self) -> Self {
+        let Self::Asked(mut rest) = self else { return self };
+        let (stream, (sender, chunks)) = (rest.source.stream, mpsc::channel(AHEAD));
+        let reading = tokio::spawn(async move {
+            loop {
+                let chunk = rest.next().await;
+                let more = chunk.as_ref().is_ok_and(|chunk| !chunk.messages.is_empty());
+                if sender.send(chunk).await.is_err() || !more {
+                    return;
+                }
+            }
+        });
+        Self::Ahead { stream, chunks, reading: AbortOnDropHandle::new(reading) }
+    }
+
+    /// The next chunk, an empty one at the end; nothing comes behind that or an error.
+    pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
+        match self {
+            Self::Asked(rest) => rest.next().await,
+            Self::Ahead { stream, chunks, reading } => match chunks.recv().await {
+                Some(chunk) => chunk,
+                None => match reading.await {
+                    Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+                    _ended => Err(Error::reading(*stream, "nothing is left to read")),
+                },
+            },
+        }
     }
 }
 
 /// What is left to read.
-pub(super) struct Chunks {
+pub(super) struct Rest {
     broker: Broker,
     source: Source,
     size: usize,
@@ -53,8 +84,8 @@ pub(super) struct Chunks {
     reader: Option<Reader>,
 }
 
-impl Chunks {
-    pub(super) async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
+impl Rest {
+    async fn open(broker: &Broker, source: Source, replay: &Replay, size: usize) -> Result<Self, Error> {
         let (broker, next, to) = (broker.clone(), replay.next, replay.to);
         let reader = match &source.what {
             What::Matching { filters, headers_only } if next <= to => {
@@ -65,18 +96,7 @@ impl Chunks {
         Ok(Self { broker, source, size, next, to, reader })
     }
 
-    /// Reads the next chunk on a task of its own.
-    pub(super) fn read_ahead(mut self) -> ReadAhead {
-        let stream = self.source.stream;
-        let reading = tokio::spawn(async move {
-            let chunk = self.next().await;
-            (self, chunk)
-        });
-        ReadAhead { stream, reading: AbortOnDropHandle::new(reading) }
-    }
-
-    /// The next chunk, an empty one at the end.
-    pub(super) async fn next(&mut self) -> Result<Chunk, Error> {
+    async fn next(&mut self) -> Result<Chunk, Error> {
         let (messages, filters) = match self.source.what.clone() {
             What::All => (self.batch().await?, Vec::new()),
             What::Matching { filters, .. } => (self.read().await?, filters),
