@@ -111,7 +111,15 @@ impl Jobs {
 
     /// A job, or none of this name.
     pub async fn load<S: DeserializeOwned>(&self, job: &str) -> Result<Option<Held<S>>, Error> {
-        read::last(&self.broker, GW_JOB, &subject::job_state(job)).await?.map(|message| held(job, &message)).transpose()
+        let state = subject::job_state(job);
+        match read::last(&self.broker, GW_JOB, &state).await? {
+            Some(message) => held(job, &message).map(Some),
+            // A task without a state would be taken for done.
+            None if read::holds(&self.broker, GW_JOB, &[state], 1..=u64::MAX).await? => {
+                Err(Error::reading(GW_JOB, read::LAGS))
+            }
+            None => Ok(None),
+        }
     }
 
     /// All jobs whose state is of this kind, those that ended among them.

@@ -29,6 +29,9 @@ const COUNTED: Duration = Duration::from_secs(5);
 const BEHIND: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 
+/// Why a message that is there could not be read.
+pub(crate) const LAGS: &str = "a replica lags behind its leader";
+
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -44,13 +47,19 @@ pub enum Start {
     LastPerSubject,
 }
 
-/// One message of a stream by its sequence, or none where the stream does not hold it any more.
+/// One message of a stream by its sequence, or none where its leader does not hold it any more. That only the replica
+/// that was asked lacks it is an error.
 pub async fn get(broker: &Broker, stream: &str, sequence: u64) -> Result<Option<Message>, Error> {
     // The broker takes 0 for no question at all.
     if sequence == 0 {
         return Ok(None);
     }
-    direct(broker, stream, json!({ "seq": sequence })).await
+    let place = json!({ "seq": sequence });
+    let found = direct(broker, stream, place.clone()).await?;
+    if found.is_none() && leaders(broker, stream, &place).await?.is_some() {
+        return Err(Error::reading(stream, LAGS));
+    }
+    Ok(found)
 }
 
 /// The first message at or after a sequence whose subject matches, or none.
