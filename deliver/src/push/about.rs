@@ -24,14 +24,12 @@ pub(super) struct About {
 }
 
 impl About {
-    /// The push of an event that its consumer handed out. Its id also ends its subject.
+    /// The push of an event that its consumer handed out.
     pub(super) fn of_event(org: &str, endpoint: &str, event: &Message) -> Self {
-        let id = event.header("ce-id").map(header::decode);
-        let id = id.or_else(|| event.subject.rsplit('.').next().map(str::to_owned));
         let mut about = Self {
             org: org.to_owned(),
             endpoint: endpoint.to_owned(),
-            event: id.unwrap_or_default(),
+            event: id_of(event),
             sequence: event.sequence,
             provider: String::new(),
             delivery: String::new(),
@@ -66,10 +64,17 @@ impl About {
         self.kind = read("ce-type");
     }
 
+    /// Whether this is the push's event, or its letter: a stream that was made anew has another's at the same place.
+    pub(super) fn is_of(&self, event: &Message) -> bool {
+        let org = event.header(header::ORG).map(header::decode);
+        id_of(event) == self.event && org.is_none_or(|org| org == self.org)
+    }
+
     /// Whether somebody asked for this push, so that no filter is asked.
     pub(super) fn is_wanted(&self) -> bool {
         self.replay.is_some() || self.letter.is_some()
     }
+
     /// Tells apart the runs of one event to one endpoint: the first, each replay, each dead letter sent back.
     pub(super) fn run(&self) -> Option<String> {
         self.replay.clone().or_else(|| self.letter.map(|letter| format!("d{letter}")))
@@ -97,6 +102,12 @@ impl About {
             letter: self.letter,
         }
     }
+}
+
+/// The id of an event. It also ends the event's subject.
+fn id_of(event: &Message) -> String {
+    let id = event.header("ce-id").map(header::decode);
+    id.or_else(|| event.subject.rsplit('.').next().map(str::to_owned)).unwrap_or_default()
 }
 
 /// Where the event of a push stands.

@@ -74,7 +74,7 @@ impl Engine {
     /// ended before it did.
     async fn clear(&self, about: &About, last: &Attempt) {
         if let Some(letter) = about.letter {
-            self.discard(letter).await;
+            self.discard(about, letter).await;
         }
         if last.attempt > 1 || !about.is_wanted() || last.outcome == PushOutcome::Delivered {
             self.forget_timer(about).await;

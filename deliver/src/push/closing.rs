@@ -120,9 +120,10 @@ impl Engine {
         }
     }
 
-    /// The event of a push, or none where its stream has given it up. Asked until there is an answer. Where a dead
-    /// letter was removed, its event may still be among the events.
+    /// The event of a push, or none where its stream has given it up, or has another's in its place. Asked until there is
+    /// an answer. Where a dead letter was removed, its event may still be among the events.
     pub(super) async fn event_of(&self, retry: &Retry) -> Result<Option<Message>, Stopped> {
+        let about = About::of_timer(retry);
         let event = (topology::GW_EVENT, retry.event_sequence);
         let places = match retry.stream == topology::GW_DLQ {
             true => vec![(topology::GW_DLQ, retry.sequence), event],
@@ -131,11 +132,11 @@ impl Engine {
         let mut places = places.into_iter().peekable();
         while let Some((stream, sequence)) = places.peek().copied() {
             match nats::get(&self.deps.broker, stream, sequence).await {
-                Ok(None) => {
+                Ok(Some(event)) if about.is_of(&event) => return Ok(Some(event)),
+                Ok(_gone) => {
                     places.next();
                     continue;
                 }
-                Ok(event) => return Ok(event),
                 Err(error) => warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.no_event"),
             }
             let pause = tokio::time::sleep(Duration::from_secs(1));

@@ -65,14 +65,19 @@ impl Engine {
         };
         self.keep("an attempt", || self.deps.attempts.publish(message.clone(), Instant::now() + PATIENCE)).await?;
         if let Some(letter) = about.letter.filter(|_| outcome.ends()) {
-            self.discard(letter).await;
+            self.discard(about, letter).await;
         }
         Ok(())
     }
 
     /// Removes a dead letter that was sent back, once it has ended again: until then it holds the event.
-    pub(super) async fn discard(&self, letter: u64) {
-        if let Err(error) = nats::delete(&self.deps.broker, topology::GW_DLQ, letter).await {
+    pub(super) async fn discard(&self, about: &About, letter: u64) {
+        let broker = &self.deps.broker;
+        let removed = match nats::get(broker, topology::GW_DLQ, letter).await {
+            Ok(Some(found)) if about.is_of(&found) => nats::delete(broker, topology::GW_DLQ, letter).await,
+            found => found.map(drop),
+        };
+        if let Err(error) = removed {
             warn!(error = %Chain(&error), letter, "letter.not_removed");
         }
     }
