@@ -60,7 +60,10 @@ pub enum StartAt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// Its row.
-    Live,
+    Live {
+        /// Counts the changes of the row.
+        version: i64,
+    },
     /// The row of one that was deleted.
     Deleted,
     /// Nothing.

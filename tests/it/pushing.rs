@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::ledger::{audit, term};
 
 mod breaker;
+mod changes;
 mod crashes;
 mod delivery;
 mod history;

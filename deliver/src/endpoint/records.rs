@@ -25,6 +25,8 @@ use super::{
 };
 use crate::{error::Error, push::Reach};
 
+/// How soon every process reads by a changed filter, milliseconds: from then on an endpoint is owed what it admits.
+const APPLIES: i64 = 5_000;
 /// Endpoints an organisation may have.
 const ENDPOINTS_MAX: i64 = 100;
 
@@ -201,7 +203,7 @@ impl Records {
         let Some(stored) = rows::update(&mut write, changed, now).await? else { return Ok(None) };
         let admits = |row: &Row| (row.endpoint.events.clone(), row.endpoint.history);
         if admits(row) != admits(&stored) {
-            rows::insert_version(&mut write, &stored.endpoint, stored.version, now).await?;
+            rows::insert_version(&mut write, &stored.endpoint, stored.version, now + APPLIES).await?;
         }
         self.commit(write).await?;
         Ok(Some(stored))
@@ -221,11 +223,7 @@ impl Records {
 impl Endpoints {
     /// What the database has of this id now.
     pub async fn known(&self, id: &str) -> Result<Known, Error> {
-        Ok(match rows::is_deleted(&self.db.pool, id).await? {
-            Some(false) => Known::Live,
-            Some(true) => Known::Deleted,
-            None => Known::Never,
-        })
+        rows::known(&self.db.pool, id).await
     }
 
     /// Disables an endpoint of this version for a reason that its owner sees. Tells whether it is disabled now.

@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, AnyPool, any::AnyRow};
 use store::Columns;
 
 use super::{
-    StartAt,
+    Known, StartAt,
     row::{Previous, Row},
     wanted::Wanted,
 };
@@ -165,12 +165,16 @@ pub(crate) async fn history_from(db: &AnyPool, id: &str) -> Result<Option<i64>, 
     Ok(query.bind(id).fetch_one(db).await?)
 }
 
-/// Whether the endpoint with this id is deleted; none where there is no row of it.
-pub(crate) async fn is_deleted(db: &AnyPool, id: &str) -> Result<Option<bool>, Error> {
-    let query = sqlx::query_scalar::<_, i64>(
-        "select cast(case when deleted_at is null then 0 else 1 end as bigint) from endpoints where id = $1",
+/// What the table has of an id now.
+pub(crate) async fn known(db: &AnyPool, id: &str) -> Result<Known, Error> {
+    let query = sqlx::query_as::<_, (i64, i64)>(
+        "select version, cast(case when deleted_at is null then 0 else 1 end as bigint) from endpoints where id = $1",
     );
-    Ok(query.bind(id).fetch_optional(db).await?.map(|deleted| deleted == 1))
+    Ok(match query.bind(id).fetch_optional(db).await? {
+        Some((version, 0)) => Known::Live { version },
+        Some(_deleted) => Known::Deleted,
+        None => Known::Never,
+    })
 }
 
 /// The next endpoints, the oldest first; one more than the page holds, where there is one.

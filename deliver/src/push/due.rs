@@ -114,7 +114,7 @@ impl Engine {
         let Some(target) = self.target(&retry.endpoint_id) else {
             return match self.endpoints.known(&retry.endpoint_id).await {
                 Ok(Known::Deleted) => verdict(self.end_retry(&retry, End::Dropped).await),
-                Ok(Known::Live) => Verdict::Retry { after: UNKNOWN },
+                Ok(Known::Live { .. }) => Verdict::Retry { after: UNKNOWN },
                 // Another gateway's, or this one's database is the wrong one: nothing of it ends here.
                 Ok(Known::Never) => {
                     let later = self.deps.clock.now() + jitter(PAUSED, &self.deps.random);

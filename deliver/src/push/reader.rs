@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use nats::{
-    Error, Message, Pull, Start,
+    Message, Pull, Start,
     durable::{self, Durable},
     topology,
 };
@@ -21,7 +21,10 @@ use super::{
     target::{Rules, Target},
     turn::Lane,
 };
-use crate::endpoint::StartAt;
+use crate::{
+    endpoint::{Known, StartAt},
+    error::Error,
+};
 
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -65,7 +68,10 @@ struct Reader {
 impl Reader {
     /// Does what one version of the rules wants, until there is another.
     async fn serve(&mut self, rules: &Rules) -> Result<(), Error> {
-        self.bring(rules, true).await?;
+        if let Brought::Outdated = self.bring(rules, true).await? {
+            self.changed().await;
+            return Ok(());
+        }
         (self.pause, self.failing) = (PAUSE.0, false);
         match rules.live.endpoint.status {
             EndpointStatus::Active => self.read(rules).await,
@@ -83,7 +89,7 @@ impl Reader {
     }
 
     /// Brings the consumers to the rules, and the breaker to what all processes know of it.
-    async fn bring(&self, rules: &Rules, first: bool) -> Result<(), Error> {
+    async fn bring(&self, rules: &Rules, first: bool) -> Result<Brought, Error> {
         let (engine, target) = (&self.engine, &self.target);
         // Few at a time: thousands of endpoints begin at once.
         let _few = engine.opening.acquire().await;
@@ -123,7 +129,9 @@ impl Reader {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = self.changes.changed() => return Ok(()),
-                () = self.target.look.notified() => self.bring(rules, false).await?,
+                () = self.target.look.notified() => if let Brought::Outdated = self.bring(rules, false).await? {
+                    return Ok(());
+                },
                 event = live.next(room) => self.spawn(event?, Lane::Live),
                 event = next(&mut history, room) => self.spawn(event?, Lane::History),
                 Some(ended) = self.pushes.join_next() => said(ended),
@@ -172,7 +180,7 @@ impl Reader {
 
 async fn next(pull: &mut Option<&mut Pull>, room: usize) -> Result<Message, Error> {
     match pull {
-        Some(pull) => pull.next((room / 2).max(1)).await,
+        Some(pull) => Ok(pull.next((room / 2).max(1)).await?),
         None => std::future::pending().await,
     }
 }
@@ -183,8 +191,22 @@ fn said(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
+/// Whether the consumers are as the rules want them.
+enum Brought {
+    Done,
+    /// The rules are not the endpoint's any more: one of its consumers is gone, and is not made again by them. It would
+    /// begin where the endpoint did.
+    Outdated,
+}
+
 /// `first`: for the first time with these rules.
-async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool, first: bool) -> Result<(), Error> {
+async fn bring(
+    engine: &Engine,
+    target: &Target,
+    rules: &Rules,
+    own_change: bool,
+    first: bool,
+) -> Result<Brought, Error> {
     let broker = &engine.deps.broker;
     let found = durable::find(broker, topology::GW_EVENT, &target.id).await?;
     if !own_change {
@@ -199,6 +221,13 @@ async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool
     } else if rules.live.version > 1 && first {
         durable::remove(broker, topology::GW_EVENT, &topology::history_of(&target.id)).await?;
     }
+    if wanted.iter().any(|(_, found)| found.is_none()) {
+        // Asked after the look: whoever removed it had changed the row before.
+        let known = engine.endpoints.known(&target.id).await?;
+        if known != (Known::Live { version: rules.live.version }) {
+            return Ok(Brought::Outdated);
+        }
+    }
     for (wanted, found) in wanted {
         if found.as_ref().is_none_or(|found| !found.is(&wanted)) {
             durable::put(broker, &wanted, found.as_ref()).await?;
@@ -209,7 +238,7 @@ async fn bring(engine: &Engine, target: &Target, rules: &Rules, own_change: bool
             durable::pause(broker, topology::GW_EVENT, &wanted.name, until).await?;
         }
     }
-    Ok(())
+    Ok(Brought::Done)
 }
 
 /// A consumer as it should be. While the breaker is open, one event at a time is handed out: after the pause it probes.

@@ -126,7 +126,7 @@ async fn orphans(engine: &Engine) -> Result<Vec<String>, String> {
     let (mut orphans, mut strange) = (Vec::new(), Vec::new());
     for id in ids.into_iter().filter(|id| engine.target(id).is_none()) {
         match engine.endpoints.known(id).await.map_err(|error| Chain(&error).to_string())? {
-            Known::Live => {}
+            Known::Live { .. } => {}
             Known::Deleted => orphans.push(id.to_owned()),
             Known::Never => strange.push(id),
         }
