@@ -50,14 +50,12 @@ const SHOWN: [&str; 4] = ["id", "orgId", "createdAt", "statusReason"];
 pub(super) const PASSING: [&str; 2] = ["previousSecretUntil", "breakerOpenUntil"];
 
 /// What a body wants: the endpoint, and its headers where it names them.
-#[derive(Debug)]
 pub(crate) struct Wishes {
     pub(crate) endpoint: Endpoint,
     pub(crate) headers: Option<BTreeMap<String, String>>,
 }
 
 /// An endpoint to be made.
-#[derive(Debug)]
 pub(crate) struct New {
     pub(crate) wishes: Wishes,
     pub(crate) secret: Option<Secret>,

@@ -1,4 +1,4 @@
-//! Custom headers: which may be sent, and which of their values are shown.
+//! Custom headers: which may be sent, and how they are shown.
 
 use std::collections::BTreeMap;
 
@@ -37,17 +37,10 @@ const TAKEN: [&str; 18] = [
     "via",
 ];
 const TAKEN_PREFIXES: [&str; 4] = ["webhook-", "ce-", "gw-", "nats-"];
-/// What names a header whose value nobody else should see.
-const TELLING: [&str; 9] = ["auth", "cookie", "credential", "key", "passw", "secret", "session", "signature", "token"];
 
-/// Headers as they are shown.
+/// Headers as they are shown: no value, for any may be a secret.
 pub(crate) fn shown(headers: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let hide = |name: &str| TELLING.iter().any(|part| name.contains(part));
-    let show = |(name, value): (String, String)| match hide(&name) {
-        true => (name, HIDDEN.to_owned()),
-        false => (name, value),
-    };
-    headers.into_iter().map(show).collect()
+    headers.into_keys().map(|name| (name, HIDDEN.to_owned())).collect()
 }
 
 /// Reads the headers of a body, names in lower case. `stored` are those there were: none on a new endpoint, and an
@@ -149,6 +142,6 @@ mod tests {
         assert_eq!(read, BTreeMap::from([("authorization".to_owned(), "Bearer x".to_owned())]));
         assert!(read_all(&json!({ "x-api-key": HIDDEN }), &stored).is_err());
         let all = stored.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        assert_eq!(shown(all).into_values().collect::<Vec<_>>(), [HIDDEN, "a"]);
+        assert_eq!(shown(all).into_values().collect::<Vec<_>>(), [HIDDEN, HIDDEN]);
     }
 }

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::{headers, row::Row};
 
 /// The body of an answer. A secret is in it only when it was made a moment ago.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(as = EndpointShown)]
 pub(crate) struct Shown {

@@ -91,7 +91,7 @@ async fn a_change_touches_what_it_names_and_null_is_the_default_again() {
             .made("org_1", json!({ "concurrency": 9, "timeoutSeconds": 3, "headers": { "Authorization": "Bearer x", "x-team": "a" } }))
             .await;
         let before = house.show(&id).await;
-        assert_eq!(before["headers"], json!({ "authorization": "…", "x-team": "a" }));
+        assert_eq!(before["headers"], json!({ "authorization": "…", "x-team": "…" }));
         assert_eq!(house.change(&id, before.clone()).await.expect("the same"), before, "what is shown may be sent back");
         let told = json!({ "breakerOpenUntil": "then", "previousSecretUntil": "then" });
         assert_eq!(house.change(&id, told).await.expect("the same"), before, "what is shown for a while, too");
