@@ -7,7 +7,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use futures_util::{FutureExt, future::Shared};
@@ -16,8 +16,10 @@ use tokio::sync::Semaphore;
 
 use super::Reach;
 
-/// Lookups at once, one a host: slow name servers are not to take all threads of the process.
+/// Lookups at once, one a host: slow name servers are not to take all threads of the process, nor those of one domain
+/// the places of all others.
 const LOOKUPS: usize = 64;
+const DOMAIN: usize = 8;
 
 /// Gives the addresses of a name.
 pub(crate) trait Lookup: Send + Sync + 'static {
@@ -55,6 +57,7 @@ pub(crate) struct Resolver {
 struct UnderWay {
     few: Semaphore,
     hosts: Mutex<HashMap<String, Shared<Answer>>>,
+    domains: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
 /// What all who ask for a host at once are told.
@@ -62,7 +65,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, Arc<io::Error>
 
 impl Resolver {
     pub(crate) fn new(reach: Reach, lookup: Arc<dyn Lookup>) -> Self {
-        let under_way = UnderWay { few: Semaphore::new(LOOKUPS), hosts: Mutex::default() };
+        let under_way = UnderWay { few: Semaphore::new(LOOKUPS), hosts: Mutex::default(), domains: Mutex::default() };
         Self { reach, lookup, under_way: Arc::new(under_way) }
     }
 
@@ -75,6 +78,8 @@ impl Resolver {
         let (under_way, lookup, name) = (self.under_way.clone(), self.lookup.clone(), host.to_owned());
         let task = tokio::spawn(async move {
             let _last = Last { under_way: &under_way, host: &name };
+            let domain = under_way.domain(&name);
+            let _turn = domain.acquire().await;
             let _place = under_way.few.acquire().await;
             lookup.lookup(name.clone()).await
         });
@@ -88,6 +93,20 @@ impl Resolver {
 impl UnderWay {
     fn hosts(&self) -> MutexGuard<'_, HashMap<String, Shared<Answer>>> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The places of a host's domain, by its last two labels.
+    fn domain(&self, host: &str) -> Arc<Semaphore> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        let name = host.rmatch_indices('.').nth(1).map_or(&*host, |(dot, _)| &host[dot + 1..]);
+        let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = domains.get(name).and_then(Weak::upgrade) {
+            return places;
+        }
+        domains.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(DOMAIN));
+        domains.insert(name.to_owned(), Arc::downgrade(&places));
+        places
     }
 }
 

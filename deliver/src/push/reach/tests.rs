@@ -163,3 +163,26 @@ async fn of_several_addresses_only_the_public_ones_are_tried() {
     let left: Vec<SocketAddr> = resolver.resolve("both.example".parse().expect("a name")).await.expect("one").collect();
     assert_eq!(left, ["1.1.1.1:0".parse().expect("an address")]);
 }
+
+/// The servers of one domain never answer.
+struct Dead;
+
+impl Lookup for Dead {
+    fn lookup(&self, host: String) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>> {
+        if host.ends_with(".dead.example") {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(async { Ok(vec!["1.1.1.1:0".parse().expect("an address")]) })
+    }
+}
+
+#[tokio::test]
+async fn a_domain_whose_servers_do_not_answer_leaves_room_for_the_others() {
+    let resolver = Resolver::new(reach(&[], false), Arc::new(Dead));
+    let name = |host: String| host.parse().expect("a name");
+    let _waiting: Vec<_> = (0..200).map(|at| resolver.resolve(name(format!("h{at}.dead.example")))).collect();
+    tokio::task::yield_now().await;
+    let other = resolver.resolve(name("alive.test".to_owned()));
+    let found = tokio::time::timeout(std::time::Duration::from_secs(10), other).await.expect("an answer in time");
+    assert_eq!(found.expect("addresses").count(), 1);
+}
