@@ -12,6 +12,7 @@ mod shown;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use nats::{Broker, Message, topology::GW_DLQ};
 use prometheus_client::metrics::{family::Family, gauge::Gauge};
 use schemas::{
@@ -62,6 +63,12 @@ impl Letter {
             endpoint: text(header::ENDPOINT),
             message,
         }
+    }
+
+    /// The letter as a list has it.
+    fn without_body(mut self) -> Self {
+        self.message.payload = Bytes::new();
+        self
     }
 
     fn text(&self, name: &str) -> Option<String> {

@@ -187,12 +187,17 @@ async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Lette
         _ => {}
     }
     fields.faults.none_or(Some(())).map_err(Error::Invalid)?;
+    if which.org.as_ref().is_some_and(|org| !caller.sees(org)) {
+        return Err(Error::NotFound);
+    }
     let Some(ids) = ids else {
         let Page { letters, next } = scan::page(&deps.broker, &which, caller, cursor, IDS).await?;
         return Ok((letters, Done { next_cursor: next.map(|next| next.to_string()), ..Done::default() }));
     };
+    // A thousand bodies would be too much to hold.
+    let bodiless = |letter: Option<Letter>| letter.map(Letter::without_body);
     let found: Vec<Option<Letter>> =
-        stream::iter(ids).map(|id| letter(deps, caller, id)).buffered(AT_ONCE).try_collect().await?;
+        stream::iter(ids).map(|id| letter(deps, caller, id)).buffered(AT_ONCE).map_ok(bodiless).try_collect().await?;
     let mut done = Done::default();
     let unknown = found.iter().filter(|letter| letter.is_none()).count();
     if unknown > 0 && unknown == found.len() {
