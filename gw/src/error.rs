@@ -67,6 +67,8 @@ pub(crate) enum Error {
     Differs,
     #[error("it does not add up: {error} too many or too few")]
     AddsUp { error: i64 },
+    #[error("the replay is {status}, not done")]
+    NotDone { status: String },
     #[error("the gateway refused {refused} of {sent}")]
     Refused { refused: u32, sent: u32 },
     #[error("cannot write to standard output")]

@@ -31,6 +31,7 @@ struct Replay {
     progress: f64,
     read: u64,
     published: u64,
+    held: Option<u64>,
     skipped: Map<String, Value>,
     organisations: Map<String, Value>,
     endpoints: Map<String, Value>,
@@ -118,7 +119,8 @@ async fn start(api: &ApiClient, body: &Map<String, Value>, detach: bool, as_json
     loop {
         let replay = read(&value)?;
         if replay.status != "running" {
-            return say(&value, as_json);
+            say(&value, as_json)?;
+            return if replay.status == "done" { Ok(()) } else { Err(Error::NotDone { status: replay.status }) };
         }
         let line = progress(&replay);
         if !as_json && line != last {
@@ -176,6 +178,12 @@ fn say(value: &Value, as_json: bool) -> Result<(), Error> {
     ))?;
     if replay.to == "subject" && !replay.dry_run {
         output::line(format!("  in GW_REPLAY, on {}", subject_of(&replay.id)))?;
+        if let Some(held) = replay.held.filter(|held| *held < replay.published) {
+            let held = output::count(held);
+            output::line(format!(
+                "  {held} of them are held still: GW_REPLAY gives up its oldest, and all after a day"
+            ))?;
+        }
     }
     if replay.status == "running" {
         output::line(format!("  {}", progress(&replay)))?;

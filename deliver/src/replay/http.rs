@@ -11,12 +11,13 @@ use bytes::Bytes;
 use nats::{
     Outgoing,
     job::{Held, Jobs, Next, Step},
+    topology::GW_REPLAY,
 };
 use schemas::{
     caller::Caller,
     fields::{Fault, Fields},
     problem::Refusal,
-    replay::{Replay, Status},
+    replay::{Replay, Status, Target},
     subject,
 };
 use serde::Serialize;
@@ -127,7 +128,15 @@ async fn show(
     Extension(caller): Extension<Caller>,
     Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
-    Ok(Json(load(&Jobs::new(&deps.broker), &caller, &id).await?.state.into()))
+    let replay = load(&Jobs::new(&deps.broker), &caller, &id).await?.state;
+    let held = match replay.request.to {
+        Target::Subject if !replay.request.dry_run => {
+            let subjects = nats::subjects(&deps.broker, GW_REPLAY, &subject::replayed_of(&replay.request.id)).await?;
+            Some(subjects.into_values().sum())
+        }
+        Target::Subject | Target::Endpoints => None,
+    };
+    Ok(Json(Shown::from(replay).with_held(held)))
 }
 
 /// Ends a replay, and takes away what it had still to do. One that has ended stays as it is.

@@ -22,6 +22,10 @@ pub(super) struct Shown {
     next_sequence: u64,
     #[serde(flatten)]
     counts: Counts,
+    /// Of a redelivery to a subject that is asked for by its id: the copies that GW_REPLAY holds still. It gives up its
+    /// oldest where it is full, and all after a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<u64>,
     /// Messages read a second.
     rate: f64,
     eta_seconds: Option<u64>,
@@ -47,9 +51,17 @@ impl From<Replay> for Shown {
             ended_at: replay.ended_at.map(instant::rfc3339),
             asked: replay.request.into(),
             counts: replay.counts,
+            held: None,
             waits_for: replay.waits_for,
             failure: replay.failure,
         }
+    }
+}
+
+impl Shown {
+    /// The same with how many of its copies are held still.
+    pub(super) fn with_held(self, held: Option<u64>) -> Self {
+        Self { held, ..self }
     }
 }
 
