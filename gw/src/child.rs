@@ -33,6 +33,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A server that lived this long did not end soon.
 const LIVED: Duration = Duration::from_secs(60);
+/// The server's garbage collector runs half as often as by default: a tenth more messages for up to half as much memory
+/// again.
+const GOGC: (&str, &str) = ("GOGC", "200");
 /// How many ports are tried where others take them from under us.
 const PORTS: usize = 5;
 
@@ -185,6 +188,7 @@ impl Server {
         command.arg("-p").arg(self.record.port.to_string()).arg("-n").arg(&self.record.name);
         command.arg("-sd").arg(self.folder.join("store"));
         command.arg("-P").arg(pid_file(&self.folder));
+        command.env(GOGC.0, GOGC.1);
         command.stdin(Stdio::from(hold.0)).stdout(log).stderr(again);
         // Its own group: a Ctrl-C in the terminal is for us, who stop it last.
         #[cfg(unix)]
