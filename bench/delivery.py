@@ -8,12 +8,14 @@ import time
 import urllib.error
 import urllib.request
 
-from harness import SECRET, Failed, Gateway, Nats, memory, progress
+from harness import SECRET, Failed, Gateway, Nats, Postgres, memory, progress
 
 KEY = "bench-key"
 # The organisation of the first links, as `gw-bench routes` names it.
 ORGS = "org_{:026}"
 LINKS_PER_ORG = 20
+# Bytes of the body of a small webhook.
+SMALL = 300
 
 
 def measure(bench):
@@ -184,58 +186,75 @@ def many(bench):
 
 
 def ledger(bench):
-    """A stream of deliveries and one of events, written to rows: SQLite beside the gateway, and PostgreSQL where a URL names one."""
-    results = {}
-    databases = {"SQLite": {}}
-    if os.environ.get("GW_TEST_DATABASE_URL"):
-        databases["PostgreSQL"] = {"DATABASE_URL": os.environ["GW_TEST_DATABASE_URL"]}
-    count = bench.sizes["rows"]
-    for name, env in databases.items():
-        progress(f"ledger, {name}: {count} deliveries and as many events")
-        server = Nats(bench, "default")
-        bench.measure("fill", "--nats", server.url, "--count", count, "--bytes", 300)
-        bench.measure("events", "--nats", server.url, "--count", count)
-        begun = time.monotonic()
-        gateway = Gateway(bench, server, ["ledger"], env=env)
-        gateway.ready()
-        if env:
-            ask(gateway, "POST", "/ledger/rebuild")
-        while any(stream["lag"] for stream in ask(gateway, "GET", "/ledger")["streams"]):
-            if time.monotonic() - begun > bench.sizes["patience"]:
-                raise Failed(f"the ledger on {name} has not caught up after {bench.sizes['patience']} s")
-            time.sleep(0.1)
-        seconds = time.monotonic() - begun
-        results[name] = {"rows": 2 * count, "seconds": seconds, "per_second": round(2 * count / seconds), "gw": memory(gateway.process)}
-        gateway.stop()
-        server.drop()
+    """A stream of deliveries and one of events, written to rows: SQLite beside the gateway, and PostgreSQL."""
+    results = {"SQLite": rows_written(bench, "SQLite", {})}
+    named, binaries = os.environ.get("GW_TEST_DATABASE_URL"), Postgres.binaries()
+    if named:
+        results["PostgreSQL"] = rows_written(bench, "PostgreSQL", {"DATABASE_URL": named})
+    elif binaries:
+        database = Postgres(bench, binaries)
+        results["PostgreSQL"] = rows_written(bench, "PostgreSQL", {"DATABASE_URL": database.url})
+        database.drop()
+    else:
+        progress("skipped: the ledger on PostgreSQL (there is no initdb, and GW_TEST_DATABASE_URL names no database)")
     return results
+
+
+def rows_written(bench, name, env):
+    count = bench.sizes["rows"]
+    progress(f"ledger, {name}: {count} deliveries and as many events")
+    server = Nats(bench, "default")
+    bench.measure("fill", "--nats", server.url, "--count", count, "--bytes", SMALL)
+    bench.measure("events", "--nats", server.url, "--count", count)
+    begun = time.monotonic()
+    gateway = Gateway(bench, server, ["ledger"], env=env)
+    gateway.ready()
+    if env:
+        ask(gateway, "POST", "/ledger/rebuild")
+    while any(stream["lag"] for stream in ask(gateway, "GET", "/ledger")["streams"]):
+        if time.monotonic() - begun > bench.sizes["patience"]:
+            raise Failed(f"the ledger on {name} has not caught up after {bench.sizes['patience']} s")
+        time.sleep(0.1)
+    seconds = time.monotonic() - begun
+    result = {"rows": 2 * count, "seconds": seconds, "per_second": round(2 * count / seconds), "gw": memory(gateway.process)}
+    gateway.stop()
+    server.drop()
+    return result
 
 
 def replay(bench):
     """Stored events again, to a subject of the replay's own; beside it, a copy of each made by bare clients."""
     results = {}
-    for sync in ("always", "default"):
+    for sync, size in (("default", "small"), ("default", "push"), ("always", "push")):
         count = bench.sizes["replayed"]
-        progress(f"replay, {sync}: {count} events to a subject")
+        progress(f"replay, {sync}, {size}: {count} events to a subject")
         server = Nats(bench, sync)
-        bench.measure("events", "--nats", server.url, "--count", count)
+        bench.measure("events", "--nats", server.url, "--count", count, *(["--bytes", SMALL] if size == "small" else []))
         bare = None
         if sync == "default":
             bare = bench.measure("copy", "--nats", server.url, "--count", count)["per_second"]
             bench.measure("purge", "--nats", server.url, "--stream", "GW_REPLAY")
         gateway = gateway_of(bench, server, ["deliver"])
-        made = ask(gateway, "POST", "/replays", {"mode": "redeliver", "to": "subject", "ratePerSecond": "max"})
-        begun = time.monotonic()
-        while made.get("status") not in ("done", "cancelled", "failed"):
-            if time.monotonic() - begun > bench.sizes["patience"]:
-                raise Failed(f"the replay is {made.get('status')} after {bench.sizes['patience']} s")
-            time.sleep(0.2)
-            made = ask(gateway, "GET", f"/replays/{made['id']}")
-        seconds = time.monotonic() - begun
-        if made["status"] != "done":
-            raise Failed(f"the replay is {made['status']}")
-        results[sync] = {"events": count, "seconds": seconds, "per_second": round(count / seconds), "bare_per_second": bare, "gw": memory(gateway.process), "said": made}
+        seconds, made = replayed(bench, gateway)
+        results[f"{sync}, {size}"] = {"events": count, "seconds": seconds, "per_second": round(count / seconds), "bare_per_second": bare, "gw": memory(gateway.process), "said": made}
         gateway.stop()
         server.drop()
-    bench.target("replayed to a subject, events a second", max(found["per_second"] for found in results.values()), 20_000)
+    bench.target(f"replayed to a subject, webhooks of {SMALL} bytes, events a second", results["default, small"]["per_second"], 20_000)
+    # What larger ones cost is the broker's: as fast as bare clients.
+    push = results["default, push"]
+    bench.target("replayed to a subject, pushes of 7 KiB, of what bare clients reach", push["per_second"] / push["bare_per_second"], 0.9)
     return results
+
+
+def replayed(bench, gateway):
+    """Seconds that a replay of all events took, and what is said of it."""
+    made = ask(gateway, "POST", "/replays", {"mode": "redeliver", "to": "subject", "ratePerSecond": "max"})
+    begun = time.monotonic()
+    while made.get("status") not in ("done", "cancelled", "failed"):
+        if time.monotonic() - begun > bench.sizes["patience"]:
+            raise Failed(f"the replay is {made.get('status')} after {bench.sizes['patience']} s")
+        time.sleep(0.2)
+        made = ask(gateway, "GET", f"/replays/{made['id']}")
+    if made["status"] != "done":
+        raise Failed(f"the replay is {made['status']}")
+    return time.monotonic() - begun, made

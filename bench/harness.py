@@ -107,7 +107,7 @@ def is_ready(url):
 
 
 class Nats:
-    """A server with a store of its own. `always` is the shipped configuration, `default` the same without its sync."""
+    """A server with a store of its own, as the gateway starts one. `always` is the shipped configuration, `default` the same without its sync."""
 
     def __init__(self, bench, sync):
         self.bench, self.sync = bench, sync
@@ -125,7 +125,7 @@ class Nats:
 
     def launch(self):
         command = [self.bench.nats_server, "-c", self.folder / "nats.conf", "-a", "127.0.0.1", "-p", self.port]
-        self.process = self.bench.processes.start(f"nats-{self.sync}", command + ["-sd", self.folder / "store"])
+        self.process = self.bench.processes.start(f"nats-{self.sync}", command + ["-sd", self.folder / "store"], {"GOGC": "200"})
         return until("nats-server", self.process, 120, lambda: listens(self.port))
 
     def restart(self, how):
@@ -167,6 +167,40 @@ class Gateway:
 
     def stop(self):
         self.bench.processes.stop(self.process)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Postgres:
+    """A throw-away cluster of the local binaries."""
+
+    def __init__(self, bench, binaries):
+        self.folder = Path(tempfile.mkdtemp(prefix="gw-bench-pg-"))
+        data, port = self.folder / "data", free_port()
+        # It refuses to run as root, so it gets a user that every system has.
+        self.user = ["setpriv", "--reuid=nobody", "--clear-groups"] if os.getuid() == 0 else []
+        if self.user:
+            shutil.chown(self.folder, "nobody")
+        self.run(binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "-E", "UTF8")
+        command = [*self.user, binaries / "postgres", "-D", data, "-h", "127.0.0.1", "-p", port, "-k", self.folder]
+        self.bench, self.process = bench, bench.processes.start("postgres", command)
+        until("PostgreSQL", self.process, 60, lambda: listens(port))
+        self.url = f"postgres://postgres@127.0.0.1:{port}/postgres"
+
+    @staticmethod
+    def binaries():
+        """The newest that there are: on PATH, or where Debian puts them."""
+        folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep)]
+        folders += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda folder: folder.parent.name, reverse=True)
+        return next((folder for folder in folders if (folder / "initdb").is_file() and (folder / "postgres").is_file()), None)
+
+    def run(self, *command):
+        done = subprocess.run([*self.user, *map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=self.folder)
+        if done.returncode != 0:
+            raise Failed(f"{command[0].name}: {done.stdout.decode(errors='replace')[-1500:]}")
+
+    def drop(self):
+        # An immediate end would leave its children to end by themselves.
+        self.bench.processes.stop(self.process, signal.SIGINT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

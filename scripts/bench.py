@@ -41,7 +41,8 @@ NOTES = [
     "b: gw's own listener, request layers and ingest service, with a sink that confirms at once",
     "allowed: 1/(1/a + 1/b); load generator, edge and server share the processors in every case",
     "edge: gw serve --role ingest, RUST_LOG=warn, GW_PUBLISH=auto unless the case says otherwise",
-    "retained deliveries have bodies of 300 bytes; everything else is a GitHub push of 7 KiB",
+    "retained deliveries, the ledger's, and the webhooks of small events have bodies of 300 bytes; everything else is a GitHub push of 7 KiB",
+    "nats-server runs with GOGC=200, as the gateway starts it",
     "a replay to a subject is of as many events as GW_REPLAY holds: full, it gives up its oldest, which costs more",
     "bodies repeat, so that they take far less room on the disk than real ones",
 ]
