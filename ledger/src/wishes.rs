@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use schemas::endpoint;
+use schemas::endpoint::{self, CHANGE_APPLIES};
 use store::{Columns, Db, Error};
 
 use crate::facts::{EventRow, PushRow};
@@ -76,22 +76,32 @@ impl Wishes {
         self.versions.iter().find(|later| later.version > version).map(|later| later.from_at)
     }
 
-    /// When each version began: between two of them the rule is one.
+    /// When each version began, and was read by: between two of these times the rule is one.
     pub(crate) fn boundaries(&self) -> Vec<i64> {
-        self.versions.iter().map(|version| version.from_at).collect()
+        let mut times: Vec<i64> =
+            self.versions.iter().flat_map(|version| [version.from_at, version.from_at + CHANGE_APPLIES]).collect();
+        times.sort_unstable();
+        times
     }
 
-    /// The newest version that was there when the event was stored decides; the first for what is older.
+    /// The newest version that was there at a time; the first for what is older.
+    fn at(&self, time: i64) -> Option<&Version> {
+        self.versions.iter().rev().find(|version| version.from_at <= time).or(self.versions.first())
+    }
+
+    /// The newest version that was there when the event was stored decides, and while it may not be read by everywhere
+    /// the one before as well.
     pub(crate) fn fate(&self, event: Asked<'_>) -> Fate {
         let begun = match self.start {
             Start::Sequence(sequence) => event.sequence >= sequence,
             Start::Time(at) => event.stored_at >= at,
         };
-        let then = self.versions.iter().rev().find(|version| version.from_at <= event.stored_at);
-        let (Some(then), Some(now), true) = (then.or(self.versions.first()), self.versions.last(), begun) else {
+        let (then, before) = (self.at(event.stored_at), self.at(event.stored_at.saturating_sub(CHANGE_APPLIES)));
+        let (Some(then), Some(before), Some(now), true) = (then, before, self.versions.last(), begun) else {
             return Fate::No;
         };
-        match (then.admits(event.kind, event.history), now.admits(event.kind, event.history)) {
+        let admits = |version: &Version| version.admits(event.kind, event.history);
+        match (admits(then) && admits(before), admits(now)) {
             (false, _) => Fate::No,
             (true, true) => Fate::Wanted,
             (true, false) => Fate::Gone(if self.deleted { "deleted" } else { "filter-changed" }),
@@ -188,10 +198,14 @@ mod tests {
     #[test]
     fn the_version_that_was_there_when_an_event_was_stored_decides() {
         let wishes = wishes(Start::Sequence(5), &[(100, &["a:*"]), (200, &["b:*"])]);
+        let read_by = 200 + CHANGE_APPLIES;
         assert_eq!(wishes.fate(asked("a:x", 4, 100)), Fate::No);
         assert_eq!(wishes.fate(asked("a:x", 5, 150)), Fate::Gone("filter-changed"));
         assert_eq!(wishes.fate(asked("b:x", 6, 150)), Fate::No);
-        assert_eq!(wishes.fate(asked("b:x", 7, 200)), Fate::Wanted);
+        assert_eq!(wishes.fate(asked("b:x", 7, 200)), Fate::No, "it may be pushed, and is not owed yet");
+        assert_eq!(wishes.fate(asked("a:x", 7, 200)), Fate::No);
+        assert_eq!(wishes.fate(asked("b:x", 7, read_by)), Fate::Wanted);
+        assert_eq!(wishes.fate(asked("a:x", 7, 199)), Fate::Gone("filter-changed"));
         assert_eq!(wishes.fate(asked("a:x", 8, 50)), Fate::Gone("filter-changed"));
     }
 

@@ -17,6 +17,8 @@ pub const DEFAULT_TIMEOUT: u16 = 15;
 pub const DEFAULT_RETRY_SCHEDULE: [u32; 9] = [5, 30, 120, 900, 3_600, 10_800, 21_600, 43_200, 86_400];
 /// Requests at once unless the endpoint says otherwise.
 pub const DEFAULT_CONCURRENCY: u16 = 4;
+/// How soon every process reads by a changed filter, milliseconds: what is stored later is owed by it.
+pub const CHANGE_APPLIES: i64 = 5_000;
 /// Under this name an endpoint's breaker stands in the metadata of its consumer.
 pub const BREAKER: &str = "gw-breaker";
 /// The most subject filters a consumer gets: the broker slows down with many.

@@ -25,8 +25,6 @@ use super::{
 };
 use crate::{error::Error, push::Reach};
 
-/// How soon every process reads by a changed filter, milliseconds: from then on an endpoint is owed what it admits.
-const APPLIES: i64 = 5_000;
 /// Endpoints an organisation may have.
 const ENDPOINTS_MAX: i64 = 100;
 
@@ -203,7 +201,7 @@ impl Records {
         let Some(stored) = rows::update(&mut write, changed, now).await? else { return Ok(None) };
         let admits = |row: &Row| (row.endpoint.events.clone(), row.endpoint.history);
         if admits(row) != admits(&stored) {
-            rows::insert_version(&mut write, &stored.endpoint, stored.version, now + APPLIES).await?;
+            rows::insert_version(&mut write, &stored.endpoint, stored.version, now).await?;
         }
         self.commit(write).await?;
         Ok(Some(stored))
