@@ -87,10 +87,12 @@ pub(crate) async fn run(inner: &Inner, at: Option<i64>) -> Result<Report, Error>
         // The metrics tell of now.
         return Ok(report);
     }
-    inner.metrics.error("provider", report.providers.iter().map(|provider| provider.error.abs()).sum());
-    let organisations: i64 = report.organisations.iter().map(|organisation| organisation.error.abs()).sum();
-    inner.metrics.error("organisation", organisations);
-    inner.metrics.error("endpoint", report.endpoints.iter().map(|endpoint| endpoint.error.abs()).sum());
+    let errors = [
+        ("provider", report.providers.iter().map(|provider| provider.error.abs()).sum()),
+        ("organisation", report.organisations.iter().map(|organisation| organisation.error.abs()).sum()),
+        ("endpoint", report.endpoints.iter().map(|endpoint| endpoint.error.abs()).sum()),
+    ];
+    inner.metrics.audited(inner.deps.clock.now(), errors);
     Ok(report)
 }
 
