@@ -205,6 +205,19 @@ impl Moment<'_> {
         self.sealed.get(&source).copied().unwrap_or_default()
     }
 
+    /// When the oldest message of a full stream was stored: what it told of what is older, it may have given up. A stream
+    /// that is not full gives up nothing before its time.
+    async fn told(&self, source: Source) -> Result<i64, Error> {
+        let extent = self.extent(source)?;
+        let first = match u64::try_from(extent.first) {
+            Ok(first) if extent.full && first > 0 => first,
+            _ => return Ok(i64::MIN),
+        };
+        // The first that it had may be gone by now.
+        let oldest = nats::next_from(&self.inner.deps.broker, source.stream(), first, ">").await?;
+        Ok(oldest.map_or(i64::MIN, |message| message.stored_at))
+    }
+
     /// A total of gone rows.
     fn total(&self, kind: &str, id: &str, state: &str) -> i64 {
         let by_state = self.totals.get(&(kind.to_owned(), id.to_owned()));

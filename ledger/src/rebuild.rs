@@ -1,5 +1,6 @@
 //! Reads the streams again from their first message. What they no longer hold is sealed into totals before, so that
-//! nothing is forgotten and nothing counted twice.
+//! nothing is forgotten and nothing counted twice. Attempts count for nothing, and are given up before their events are:
+//! those that the stream no longer holds stay, and so do the pushes that only they told of.
 
 use sqlx::Row as _;
 use tracing::info;
@@ -37,9 +38,10 @@ pub(crate) async fn run(inner: &Inner, lease: &Lease) -> Result<(), Error> {
         let extent = Extent::ask(&inner.deps.broker, source.stream()).await?;
         kept.push((source, seal(lease, counted, extent).await?));
     }
+    let attempts = Extent::ask(&inner.deps.broker, Source::Attempts.stream()).await?;
     for (table, source) in TABLES {
         let above = kept.iter().find(|(kept, _)| *kept == source).map_or(0, |(_, sequence)| *sequence);
-        clear(lease, table, above).await?;
+        clear(lease, table, above, attempts).await?;
     }
     let Some(mut write) = lease.begin().await? else { return Ok(()) };
     for statement in ["delete from ledger_endpoints", "update ledger_positions set sequence = 0"] {
@@ -101,20 +103,32 @@ async fn close(lease: &Lease, counted: Counted) -> Result<(), Error> {
     Ok(write.commit().await?)
 }
 
+/// Rows that stay, as only attempts that are gone told of them: before this place, or from another stream of the name.
+fn stays(table: &str) -> Option<&'static str> {
+    match table {
+        "attempts" => Some("sequence < $3 or stored_at < $4"),
+        "pushes" => Some("updated_sequence > 0 and (updated_sequence < $3 or updated_at < $4)"),
+        _ => None,
+    }
+}
+
 /// Deletes the rows above a place, in steps.
-async fn clear(lease: &Lease, table: &str, above: i64) -> Result<(), Error> {
+async fn clear(lease: &Lease, table: &str, above: i64, attempts: Extent) -> Result<(), Error> {
     let last =
         format!("select sequence from {table} where sequence > $1 order by sequence limit 1 offset {}", STEP * 10);
-    let delete = format!("delete from {table} where sequence > $1 and sequence <= $2");
+    let stays = stays(table);
+    let unless = stays.map_or_else(String::new, |stays| format!(" and not ({stays})"));
+    let delete = format!("delete from {table} where sequence > $1 and sequence <= $2{unless}");
+    let mut above = above;
     loop {
         let step = sqlx::query(sqlx::AssertSqlSafe(last.clone())).bind(above);
         let step = step.fetch_optional(&lease.db.pool).await?.map(|row| row.try_get::<i64, _>(0)).transpose()?;
         let Some(mut write) = lease.begin().await? else { return Ok(()) };
         let delete = sqlx::query(sqlx::AssertSqlSafe(delete.clone())).bind(above).bind(step.unwrap_or(i64::MAX));
+        let delete = if stays.is_some() { delete.bind(attempts.first).bind(attempts.made_at()) } else { delete };
         delete.execute(&mut *write).await?;
         write.commit().await?;
-        if step.is_none() {
-            return Ok(());
-        }
+        let Some(step) = step else { return Ok(()) };
+        above = step;
     }
 }

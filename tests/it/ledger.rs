@@ -15,6 +15,7 @@ mod endpoints;
 mod lists;
 mod lives;
 mod outages;
+mod rebuilds;
 mod retention;
 
 /// Asks the API with the key.

@@ -20,7 +20,7 @@ async fn told(world: &World, webhooks: &[Webhook]) -> Vec<Value> {
 }
 
 /// Waits until the ledger has all that is stored.
-async fn caught_up(world: &World) {
+pub(super) async fn caught_up(world: &World) {
     eventually("the ledger has caught up", || async {
         let state = get(world, "/ledger").await.body;
         let lags = state["streams"].as_array()?.iter().map(|stream| stream["lag"].as_i64()).sum::<Option<i64>>()?;
