@@ -81,6 +81,7 @@ impl Batch {
             origin: get(header::ORIGIN),
             history: named.history,
             connection: get(header::CONNECTION),
+            org: get(header::ORG),
             signature_key: get(header::SIGNATURE_KEY),
             correlation: get(header::CORRELATION),
             bytes: get("Nats-Msg-Size").and_then(|size| size.parse().ok()),

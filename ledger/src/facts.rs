@@ -75,6 +75,8 @@ pub(crate) struct Seen {
     pub(crate) origin: Option<String>,
     pub(crate) history: bool,
     pub(crate) connection: Option<String>,
+    /// The organisation it is bound to.
+    pub(crate) org: Option<String>,
     pub(crate) signature_key: Option<String>,
     pub(crate) correlation: Option<String>,
     pub(crate) bytes: Option<i64>,

@@ -11,6 +11,7 @@ use tests::{Answer, KEY, Webhook, World, eventually};
 use tokio::time::Instant;
 
 mod audits;
+mod bound;
 mod endpoints;
 mod lists;
 mod lives;
