@@ -31,7 +31,12 @@ pub(super) struct Stored {
     pub(super) sequence: i64,
     at: String,
     history: bool,
+    /// Of the body; absent where `payloadRef` names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<i64>,
+    /// The object of the store `gw_payload` that holds the body, where it is too large for its message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_ref: Option<String>,
 }
 
 /// A delivery as far as it is known.
@@ -107,12 +112,14 @@ fn read(row: &AnyRow) -> Result<Found, Error> {
         signature_key: columns.optional_text("signature_key")?,
         correlation_id: columns.optional_text("correlation")?,
     };
+    let payload_ref = columns.optional_text("payload_ref")?;
     let stored = Stored {
         stream: GW_WEBHOOK,
         sequence: columns.number("sequence")?,
         at: instant::rfc3339(columns.optional_number("stored_at")?.unwrap_or_default()),
         history: columns.optional_number("history")? == Some(1),
-        bytes: columns.optional_number("bytes")?,
+        bytes: columns.optional_number("bytes")?.filter(|_| payload_ref.is_none()),
+        payload_ref,
     };
     let bound = columns.optional_text("org_id")?.is_some();
     Ok(Found { status, received, stored: Some(stored), bound, known: true })
@@ -144,12 +151,14 @@ fn of_message(message: &Message) -> (Received, Option<Stored>) {
         },
         Err(_unreadable) => Received::default(),
     };
+    let payload_ref = message.header(header::PAYLOAD_REF).map(header::decode);
     let stored = Stored {
         stream: GW_WEBHOOK,
         sequence: i64::try_from(message.sequence).unwrap_or(i64::MAX),
         at: instant::rfc3339(message.stored_at),
         history: subject::is_history(&message.subject),
-        bytes: i64::try_from(message.payload.len()).ok(),
+        bytes: i64::try_from(message.payload.len()).ok().filter(|_| payload_ref.is_none()),
+        payload_ref,
     };
     (received, Some(stored))
 }
