@@ -87,10 +87,12 @@ pub(crate) async fn run(inner: &Inner, at: Option<i64>) -> Result<Report, Error>
         // The metrics tell of now.
         return Ok(report);
     }
-    inner.metrics.error("provider", report.providers.iter().map(|provider| provider.error.abs()).sum());
-    let organisations: i64 = report.organisations.iter().map(|organisation| organisation.error.abs()).sum();
-    inner.metrics.error("organisation", organisations);
-    inner.metrics.error("endpoint", report.endpoints.iter().map(|endpoint| endpoint.error.abs()).sum());
+    let errors = [
+        ("provider", report.providers.iter().map(|provider| provider.error.abs()).sum()),
+        ("organisation", report.organisations.iter().map(|organisation| organisation.error.abs()).sum()),
+        ("endpoint", report.endpoints.iter().map(|endpoint| endpoint.error.abs()).sum()),
+    ];
+    inner.metrics.audited(inner.deps.clock.now(), errors);
     Ok(report)
 }
 
@@ -201,6 +203,19 @@ impl Moment<'_> {
 
     fn sealed(&self, source: Source) -> i64 {
         self.sealed.get(&source).copied().unwrap_or_default()
+    }
+
+    /// When the oldest message of a full stream was stored: what it told of what is older, it may have given up. A stream
+    /// that is not full gives up nothing before its time.
+    async fn told(&self, source: Source) -> Result<i64, Error> {
+        let extent = self.extent(source)?;
+        let first = match u64::try_from(extent.first) {
+            Ok(first) if extent.full && first > 0 => first,
+            _ => return Ok(i64::MIN),
+        };
+        // The first that it had may be gone by now.
+        let oldest = nats::next_from(&self.inner.deps.broker, source.stream(), first, ">").await?;
+        Ok(oldest.map_or(i64::MIN, |message| message.stored_at))
     }
 
     /// A total of gone rows.

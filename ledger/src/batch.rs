@@ -73,6 +73,8 @@ impl Batch {
             provider: get(header::PROVIDER).unwrap_or(named.provider),
             delivery: get(header::DELIVERY).unwrap_or(named.delivery),
         };
+        let payload_ref = get(header::PAYLOAD_REF);
+        let bytes = get("Nats-Msg-Size").filter(|_| payload_ref.is_none());
         let seen = Seen {
             received_at: get(header::RECEIVED_AT).and_then(|at| at.parse().ok()),
             stored_at: message.stored_at,
@@ -81,9 +83,11 @@ impl Batch {
             origin: get(header::ORIGIN),
             history: named.history,
             connection: get(header::CONNECTION),
+            org: get(header::ORG),
             signature_key: get(header::SIGNATURE_KEY),
             correlation: get(header::CORRELATION),
-            bytes: get("Nats-Msg-Size").and_then(|size| size.parse().ok()),
+            bytes: bytes.and_then(|size| size.parse().ok()),
+            payload_ref,
         };
         if again {
             self.again.deliveries.insert(key.sequence, key.clone());

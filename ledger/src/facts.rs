@@ -75,9 +75,14 @@ pub(crate) struct Seen {
     pub(crate) origin: Option<String>,
     pub(crate) history: bool,
     pub(crate) connection: Option<String>,
+    /// The organisation it is bound to.
+    pub(crate) org: Option<String>,
     pub(crate) signature_key: Option<String>,
     pub(crate) correlation: Option<String>,
+    /// Of the body, where it stands in the message.
     pub(crate) bytes: Option<i64>,
+    /// The object that holds the body, where the message does not.
+    pub(crate) payload_ref: Option<String>,
 }
 
 /// An event.

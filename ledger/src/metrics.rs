@@ -30,6 +30,7 @@ struct Inner {
     last: Family<ByStream, Gauge>,
     missed: Family<ByStream, Gauge>,
     errors: Family<ByEquation, Gauge>,
+    audited: Family<ByEquation, Gauge>,
     messages: Counter,
     unreadable: Counter,
     lost: Counter,
@@ -52,6 +53,11 @@ impl Metrics {
             "gw_conservation_error",
             "What does not add up, by equation; 0 unless something was lost",
             inner.errors.clone(),
+        );
+        registry.register(
+            "gw_conservation_audited_timestamp_seconds",
+            "When it was added up the last time, by equation: what gw_conservation_error says is as old as this",
+            inner.audited.clone(),
         );
         Self(Arc::new(inner))
     }
@@ -82,15 +88,32 @@ impl Metrics {
         self.0.pruned.inc_by(rows);
     }
 
+    /// Whether this process writes. Who does not, tells nothing of what adds up: another does.
     pub(crate) fn writing(&self, writing: bool) {
         self.0.writing.set(writing.into());
+        if !writing {
+            self.forget();
+        }
     }
 
     pub(crate) fn is_writing(&self) -> bool {
         self.0.writing.get() == 1
     }
 
-    pub(crate) fn error(&self, equation: &'static str, error: i64) {
-        self.0.errors.get_or_create(&ByEquation { equation }).set(error);
+    /// It was added up at this time, milliseconds since the epoch, and each equation is wrong by so much.
+    pub(crate) fn audited(&self, at: i64, errors: [(&'static str, i64); 3]) {
+        for (equation, error) in errors {
+            self.0.errors.get_or_create(&ByEquation { equation }).set(error);
+            self.0.audited.get_or_create(&ByEquation { equation }).set(at.div_euclid(1_000));
+        }
+        // It may have lost the lease meanwhile, and forgotten before this was told.
+        if !self.is_writing() {
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        self.0.errors.clear();
+        self.0.audited.clear();
     }
 }

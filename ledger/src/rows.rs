@@ -10,8 +10,8 @@ use crate::{
 
 impl Row for (DeliveryKey, DeliveryRow) {
     const INTO: &'static str = "deliveries (sequence, provider, delivery_id, facts, received_at, stored_at, event, account, origin, \
-         history, connection_id, signature_key, correlation, bytes, reason, letter)";
-    const COLUMNS: usize = 16;
+         history, connection_id, org_id, signature_key, correlation, bytes, payload_ref, reason, letter)";
+    const COLUMNS: usize = 18;
     const THEN: &'static str = "on conflict (sequence, provider, delivery_id) do update set \
          facts = deliveries.facts | excluded.facts, \
          received_at = coalesce(excluded.received_at, deliveries.received_at), \
@@ -21,9 +21,11 @@ impl Row for (DeliveryKey, DeliveryRow) {
          origin = coalesce(excluded.origin, deliveries.origin), \
          history = coalesce(excluded.history, deliveries.history), \
          connection_id = coalesce(excluded.connection_id, deliveries.connection_id), \
+         org_id = coalesce(excluded.org_id, deliveries.org_id), \
          signature_key = coalesce(excluded.signature_key, deliveries.signature_key), \
          correlation = coalesce(excluded.correlation, deliveries.correlation), \
          bytes = coalesce(excluded.bytes, deliveries.bytes), \
+         payload_ref = coalesce(excluded.payload_ref, deliveries.payload_ref), \
          reason = coalesce(excluded.reason, deliveries.reason), \
          letter = coalesce(excluded.letter, deliveries.letter)";
 
@@ -43,9 +45,11 @@ impl Row for (DeliveryKey, DeliveryRow) {
             .bind(text(seen.map(|seen| &seen.origin)))
             .bind(seen.map(|seen| i64::from(seen.history)))
             .bind(text(seen.map(|seen| &seen.connection)))
+            .bind(text(seen.map(|seen| &seen.org)))
             .bind(text(seen.map(|seen| &seen.signature_key)))
             .bind(text(seen.map(|seen| &seen.correlation)))
             .bind(seen.and_then(|seen| seen.bytes))
+            .bind(text(seen.map(|seen| &seen.payload_ref)))
             .bind(row.reason.clone())
             .bind(row.letter)
     }

@@ -11,10 +11,12 @@ use tests::{Answer, KEY, Webhook, World, eventually};
 use tokio::time::Instant;
 
 mod audits;
+mod bound;
 mod endpoints;
 mod lists;
 mod lives;
 mod outages;
+mod rebuilds;
 mod retention;
 
 /// Asks the API with the key.

@@ -20,7 +20,9 @@ pub(super) fn show(trace: &Value) -> Vec<String> {
     }
     let stored = &trace["stored"];
     if stored.is_object() {
-        lines.push(format!("{}  stored in {} at {}", text(stored, "at"), text(stored, "stream"), stored["sequence"]));
+        let (at, stream, body) =
+            (text(stored, "at"), text(stored, "stream"), optional(stored, "payloadRef", ", its body as "));
+        lines.push(format!("{at}  stored in {stream} at {}{body}", stored["sequence"]));
     }
     for filtered in each(trace, "filtered") {
         let (at, org) = (text(filtered, "decidedAt"), text(filtered, "orgId"));
@@ -119,7 +121,7 @@ mod tests {
         let trace = json!({
             "provider": "p", "deliveryId": "d\u{1b}[2J", "status": "routed",
             "received": { "at": "T1", "event": "push", "signatureKey": "previous" },
-            "stored": { "stream": "S", "sequence": 7, "at": "T2" },
+            "stored": { "stream": "S", "sequence": 7, "at": "T2", "payloadRef": "p/d/5" },
             "events": [{ "eventId": "e", "orgId": "o", "linkIds": ["l", "m"], "type": "p:push", "sequence": 3, "storedAt": "T3", "pushes": [
                 { "endpointId": "ep", "status": "scheduled", "waitsFor": "breaker", "repeats": [{ "replay": "rpl", "at": "T6" }], "attempts": [
                     { "attempt": 1, "outcome": "scheduled", "at": "T4", "statusCode": 500, "latencyMs": 12, "nextAt": "T5" },
@@ -133,7 +135,7 @@ mod tests {
             [
                 "p d [2J: routed",
                 "T1  received push, signed with the previous secret",
-                "T2  stored in S at 7",
+                "T2  stored in S at 7, its body as p/d/5",
                 "T3  p:push for o: event e at 3, by l, m",
                 "                            to ep: scheduled; the endpoint fails and is left alone for a while",
                 "T4      attempt 1: scheduled, 500 in 12 ms, next at T5",

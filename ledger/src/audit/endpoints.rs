@@ -96,11 +96,13 @@ struct Counts {
     unadmitted: BTreeMap<String, i64>,
     /// What waits for a timer, whenever its event was stored.
     scheduled: BTreeMap<String, i64>,
+    /// What became of events that are older, the attempts may tell no more.
+    told: i64,
 }
 
 pub(super) async fn add_up(moment: &Moment<'_>, floors: &Floors) -> Result<Vec<Endpoint>, Error> {
     let all = AllWishes::default().newer(&moment.inner.deps.db).await?.unwrap_or_default();
-    let counts = counts(moment).await?;
+    let counts = Counts { told: moment.told(Source::Attempts).await?, ..counts(moment).await? };
     let wishes: BTreeMap<&str, &Wishes> = all.all().map(|wishes| (wishes.endpoint.as_str(), wishes)).collect();
     let mut ids: BTreeSet<String> = wishes.keys().map(|id| (*id).to_owned()).collect();
     ids.extend(counts.rows.keys().map(|(id, _)| id.clone()));
@@ -129,7 +131,7 @@ async fn one(
         None => counts.rows.iter().filter(|((of, _), _)| *of == id).map(|(_, rows)| rows).sum::<i64>() - unadmitted,
     };
     let admitted = wanted + unadmitted + left(moment, &id).await? + moment.total_of("endpoint", &id);
-    let lost = lost(moment, &id, floor).await?;
+    let lost = lost(moment, &id, floor, counts.told).await?;
     let waiting = rows("pending") + rows("held");
     let timers = timers(moment, &id, counts.scheduled.get(&id).copied().unwrap_or_default()).await?;
     let mut endpoint = Endpoint {
@@ -215,9 +217,9 @@ async fn left(moment: &Moment<'_>, endpoint: &str) -> Result<i64, Error> {
     Ok(position::only(&row.fetch_one(&moment.inner.deps.db.pool).await?)?)
 }
 
-/// Pushes that wait although the consumer of their lane has acknowledged their events. What the stream gave up is
-/// about to be marked as expired.
-async fn lost(moment: &Moment<'_>, endpoint: &str, floor: Floor) -> Result<i64, Error> {
+/// Pushes that wait although the consumer of their lane has acknowledged their events, as far back as attempts are
+/// held. What the stream gave up is about to be marked as expired.
+async fn lost(moment: &Moment<'_>, endpoint: &str, floor: Floor, told: i64) -> Result<i64, Error> {
     let row = sqlx::query(
         "select count(*) from pushes p left join events e on e.sequence = p.sequence and e.event_id = p.event_id
          where p.endpoint_id = $1 and p.state in ('pending', 'held')
@@ -231,7 +233,8 @@ async fn lost(moment: &Moment<'_>, endpoint: &str, floor: Floor) -> Result<i64, 
     // Whose event's row is gone may be of either lane.
     let either = history.map_or(live, |history| history.min(live));
     let row = row.bind(endpoint.to_owned()).bind(live).bind(history.unwrap_or_default()).bind(either);
-    let row = row.bind(events.last).bind(events.made_at()).bind(events.first).bind(events.aged(moment.now));
+    let row = row.bind(events.last).bind(events.made_at().max(told));
+    let row = row.bind(events.first).bind(events.aged(moment.now));
     Ok(position::only(&row.fetch_one(&moment.inner.deps.db.pool).await?)?)
 }
 

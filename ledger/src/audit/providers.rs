@@ -102,15 +102,7 @@ async fn counts(moment: &Moment<'_>, young: Young) -> Result<Counts, Error> {
 
 /// Deliveries at or below the router's floor with neither event nor outcome, as far back as outcomes are held.
 async fn lost(moment: &Moment<'_>, young: Young) -> Result<BTreeMap<String, i64>, Error> {
-    let outcomes = moment.extent(Source::Outcomes)?;
-    let told = match u64::try_from(outcomes.first) {
-        // A stream that is not full gives up nothing before its time.
-        Ok(first) if outcomes.full => {
-            let message = nats::get(&moment.inner.deps.broker, Source::Outcomes.stream(), first).await?;
-            message.map_or(i64::MIN, |message| message.stored_at)
-        }
-        _ => i64::MIN,
-    };
+    let told = moment.told(Source::Outcomes).await?;
     let sql = format!(
         "select provider, count(*) as number from deliveries where state = 'pending' and sequence <= $1
              and ((history = 0 and sequence <= $2) or (history = 1 and sequence <= $3)) and stored_at >= $8 and not {}

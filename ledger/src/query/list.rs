@@ -90,6 +90,9 @@ const HAS_EVENT: &str =
 /// The same where filters admitted nothing.
 const HAS_FILTERED: &str = "exists (select 1 from filtered f where f.delivery_id = d.delivery_id and f.provider = d.provider and f.org_id = ?)";
 
+/// The delivery `d` is bound to an organisation: what becomes of it is that organisation's, events or not.
+const IS_BOUND: &str = "d.org_id = ?";
+
 /// The page that a caller asks for.
 pub(crate) async fn page(db: &Db, caller: &Caller, params: &Params) -> Result<Page, Error> {
     let org = caller.org.as_ref().or(params.org.as_ref());
@@ -118,22 +121,25 @@ async fn conditions(db: &Db, org: Option<&String>, params: &Params) -> Result<Co
     conditions.add("d.stored_at is not null", []);
     if let Some(org) = org {
         let own = || text(org);
+        conditions.add(&format!("(d.org_id is null or {IS_BOUND})"), [own()]);
         match params.status.as_deref() {
             Some("filtered") => {
                 conditions.add(HAS_FILTERED, [own()]);
                 conditions.add(&format!("not {HAS_EVENT}"), [own()]);
+                conditions.add("(d.org_id is null or d.state = 'filtered')", []);
             }
             Some(status) => {
-                conditions.add(HAS_EVENT, [own()]);
+                conditions.add(&format!("({HAS_EVENT} or {IS_BOUND})"), [own(), own()]);
                 conditions.add("d.state = ?", [Value::Text(status.to_owned())]);
             }
-            None => conditions.add(&format!("({HAS_EVENT} or {HAS_FILTERED})"), [own(), own()]),
+            None => conditions.add(&format!("({HAS_EVENT} or {HAS_FILTERED} or {IS_BOUND})"), [own(), own(), own()]),
         }
         if few(db, org).await? {
             conditions.add(
                 "d.sequence in (select delivery_sequence from events where org_id = ? union all
-                     select delivery_sequence from filtered where org_id = ?)",
-                [own(), own()],
+                     select delivery_sequence from filtered where org_id = ? union all
+                     select sequence from deliveries where org_id = ?)",
+                [own(), own(), own()],
             );
         }
     } else if let Some(status) = &params.status {
@@ -178,9 +184,13 @@ async fn conditions(db: &Db, org: Option<&String>, params: &Params) -> Result<Co
     Ok(conditions)
 }
 
-/// Whether an organisation has so few events that looking through its own is faster than through all.
+/// Whether an organisation has so few events, and deliveries of its own, that looking through them is faster than
+/// through all.
 async fn few(db: &Db, org: &str) -> Result<bool, Error> {
-    let row = sqlx::query("select count(*) from (select 1 as one from events where org_id = $1 limit $2) some_events");
+    let row = sqlx::query(
+        "select count(*) from (select 1 as one from events where org_id = $1 union all
+             select 1 from deliveries where org_id = $1 limit $2) some_of_them",
+    );
     let row = row.bind(org.to_owned()).bind(FEW).fetch_one(&db.pool).await?;
     Ok(row.try_get::<i64, _>(0)? < FEW)
 }
@@ -234,8 +244,9 @@ fn listed(row: &AnyRow, org: Option<&String>, events: &Events) -> Result<Listed,
         all.dedup();
         all
     };
+    let bound = columns.optional_text("org_id")?.is_some();
     let status = match org {
-        Some(_) if own.is_empty() => "filtered".to_owned(),
+        Some(_) if own.is_empty() && !bound => "filtered".to_owned(),
         _ => columns.text("state")?,
     };
     Ok(Listed {

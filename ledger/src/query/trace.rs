@@ -1,19 +1,20 @@
 //! The whole life of a delivery.
 
-use nats::{Broker, Message, topology::GW_WEBHOOK};
-use schemas::{Delivery, caller::Caller, instant, subject};
+use nats::{Broker, topology::GW_WEBHOOK};
+use schemas::{caller::Caller, instant};
 use serde::Serialize;
-use sqlx::any::AnyRow;
 use store::{Columns, Db};
 use utoipa::ToSchema;
 
 use super::state;
-use crate::{error::Error, facts::Facts};
+use crate::error::Error;
 
 mod pushes;
+mod stored;
 mod waiting;
 
 use pushes::{Next, Push};
+use stored::{Found, Received, Stored};
 
 /// Everything known of a delivery, as far as the caller may see it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,31 +38,6 @@ pub(crate) struct Trace {
     next: Option<Next>,
     /// How far the ledger is behind the streams.
     ledger: state::Hint,
-}
-
-#[derive(Debug, Default, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = TraceReceived)]
-struct Received {
-    at: Option<String>,
-    event: Option<String>,
-    account: Option<String>,
-    origin: Option<String>,
-    connection_id: Option<String>,
-    /// Which secret matched: `current` or `previous`.
-    signature_key: Option<String>,
-    correlation_id: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = TraceStored)]
-struct Stored {
-    stream: &'static str,
-    sequence: i64,
-    at: String,
-    history: bool,
-    bytes: Option<i64>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
@@ -126,24 +102,18 @@ pub(crate) async fn of(
 ) -> Result<Trace, Error> {
     let events = events(db, broker, caller, provider, delivery).await?;
     let filtered = filtered(db, caller, provider, delivery).await?;
-    let row = newest(db, provider, delivery).await?;
-    let (mut status, mut received, mut stored) = match &row {
-        Some(row) => read(row)?,
-        None => ("unknown".to_owned(), Received::default(), None),
-    };
-    let mut own = caller.org.is_none() || !events.is_empty() || !filtered.is_empty();
-    if stored.is_none()
-        && let Some(message) = in_stream(broker, provider, delivery).await?
-    {
-        own |= message.header(schemas::header::ORG).map(schemas::header::decode).is_some_and(|org| caller.sees(&org));
-        (received, stored) = of_message(&message);
-        status = if events.is_empty() { "pending" } else { "routed" }.to_owned();
-    }
-    if !own || (stored.is_none() && events.is_empty() && filtered.is_empty() && row.is_none()) {
+    let Found { mut status, received, stored, bound, known } =
+        stored::find(db, broker, caller, provider, delivery, !events.is_empty()).await?;
+    let nothing = events.is_empty() && filtered.is_empty();
+    // Who is narrowed finds what is bound to its organisation, or came to something there.
+    let found = bound || caller.org.is_none() && (known || stored.is_some());
+    if nothing && !found {
         return Err(Error::NotFound);
     }
-    let outcomes = outcomes(db, caller, provider, delivery, &filtered).await?;
-    if caller.org.is_some() {
+    let sequence = stored.as_ref().filter(|_| bound).map(|stored| stored.sequence);
+    let outcomes = outcomes(db, caller, provider, delivery, &filtered, sequence).await?;
+    // What became of a bound delivery, it became for its organisation.
+    if caller.org.is_some() && !bound {
         status = match (events.is_empty(), filtered.is_empty()) {
             (true, true) => status,
             (true, false) => "filtered".to_owned(),
@@ -151,7 +121,7 @@ pub(crate) async fn of(
             (false, _) => "routed".to_owned(),
         };
     }
-    let letters = letters(db, caller, provider, delivery, &events).await?;
+    let letters = letters(db, caller, provider, delivery, &events, sequence).await?;
     Ok(Trace {
         provider: provider.to_owned(),
         delivery_id: delivery.to_owned(),
@@ -165,72 +135,6 @@ pub(crate) async fn of(
         letters,
         ledger: state::hint(db, broker).await?,
     })
-}
-
-/// The delivery's row; the newest, should the id have been stored again after its retention.
-async fn newest(db: &Db, provider: &str, delivery: &str) -> Result<Option<AnyRow>, Error> {
-    let query = sqlx::query(
-        "select * from deliveries where delivery_id = $1 and provider = $2 order by facts % 2 desc, sequence desc limit 1",
-    );
-    Ok(query.bind(delivery.to_owned()).bind(provider.to_owned()).fetch_optional(&db.pool).await?)
-}
-
-fn read(row: &AnyRow) -> Result<(String, Received, Option<Stored>), Error> {
-    let columns = Columns { row, table: "deliveries", prefix: "" };
-    if columns.number("facts")? & Facts::STORED.0 == 0 {
-        return Ok((columns.text("state")?, Received::default(), None));
-    }
-    let received = Received {
-        at: columns.optional_number("received_at")?.map(instant::rfc3339),
-        event: columns.optional_text("event")?,
-        account: columns.optional_text("account")?,
-        origin: columns.optional_text("origin")?,
-        connection_id: columns.optional_text("connection_id")?,
-        signature_key: columns.optional_text("signature_key")?,
-        correlation_id: columns.optional_text("correlation")?,
-    };
-    let stored = Stored {
-        stream: GW_WEBHOOK,
-        sequence: columns.number("sequence")?,
-        at: instant::rfc3339(columns.optional_number("stored_at")?.unwrap_or_default()),
-        history: columns.optional_number("history")? == Some(1),
-        bytes: columns.optional_number("bytes")?,
-    };
-    Ok((columns.text("state")?, received, Some(stored)))
-}
-
-/// The delivery's message, live or history.
-async fn in_stream(broker: &Broker, provider: &str, delivery: &str) -> Result<Option<Message>, Error> {
-    for history in [false, true] {
-        let filter = subject::webhook_by_id(history, provider, delivery);
-        if let Some(message) = nats::next_from(broker, GW_WEBHOOK, 1, &filter).await? {
-            return Ok(Some(message));
-        }
-    }
-    Ok(None)
-}
-
-fn of_message(message: &Message) -> (Received, Option<Stored>) {
-    let received = match Delivery::from_headers(&message.header_list()) {
-        Ok(delivery) => Received {
-            at: Some(instant::rfc3339(delivery.received_at)),
-            event: delivery.event,
-            account: delivery.account,
-            origin: Some(delivery.origin.to_string()),
-            connection_id: delivery.bound.map(|bound| bound.connection),
-            signature_key: delivery.signature_key,
-            correlation_id: delivery.correlation,
-        },
-        Err(_unreadable) => Received::default(),
-    };
-    let stored = Stored {
-        stream: GW_WEBHOOK,
-        sequence: i64::try_from(message.sequence).unwrap_or(i64::MAX),
-        at: instant::rfc3339(message.stored_at),
-        history: subject::is_history(&message.subject),
-        bytes: i64::try_from(message.payload.len()).ok(),
-    };
-    (received, Some(stored))
 }
 
 async fn events(
@@ -279,13 +183,15 @@ async fn filtered(db: &Db, caller: &Caller, provider: &str, delivery: &str) -> R
     Ok(filtered)
 }
 
-/// What the router said; who is narrowed to an organisation is told what was said of it.
+/// What the router said; who is narrowed to an organisation is told what was said of it, and all that was said of the
+/// delivery at this place, which is bound to it.
 async fn outcomes(
     db: &Db,
     caller: &Caller,
     provider: &str,
     delivery: &str,
     filtered: &[Filtered],
+    bound: Option<i64>,
 ) -> Result<Vec<Outcome>, Error> {
     let query = sqlx::query(
         "select o.*, (select count(*) from admitted a where a.sequence = o.sequence and a.org_id = $3
@@ -309,9 +215,11 @@ async fn outcomes(
     let mut told = Vec::new();
     let mut parked = None;
     for row in &rows {
-        let own = Columns { row, table: "outcomes", prefix: "" }.number("own")? > 0;
+        let columns = Columns { row, table: "outcomes", prefix: "" };
+        let own = columns.number("own")? > 0;
         let outcome: Outcome = read(row)?;
         match outcome.outcome.as_str() {
+            _ if bound == Some(columns.number("delivery_sequence")?) => told.push(outcome),
             "filtered" if !filtered.is_empty() => told.push(outcome),
             // That it waited is told to those it waited for.
             "parked" => parked = Some(outcome),
@@ -323,13 +231,15 @@ async fn outcomes(
     Ok(told)
 }
 
-/// The dead letters of a delivery; who is narrowed to an organisation sees those of its events.
+/// The dead letters of a delivery; who is narrowed to an organisation sees those of its events, and those of the
+/// delivery at this place, which is bound to it.
 async fn letters(
     db: &Db,
     caller: &Caller,
     provider: &str,
     delivery: &str,
     events: &[Event],
+    bound: Option<i64>,
 ) -> Result<Vec<Letter>, Error> {
     let query = sqlx::query("select * from letters where delivery_id = $1 and provider = $2 order by sequence");
     let rows = query.bind(delivery.to_owned()).bind(provider.to_owned()).fetch_all(&db.pool).await?;
@@ -337,7 +247,9 @@ async fn letters(
     for row in &rows {
         let columns = Columns { row, table: "letters", prefix: "" };
         let event_id = columns.optional_text("event_id")?;
-        let own = events.iter().any(|event| Some(&event.event_id) == event_id.as_ref());
+        let place = columns.number("stream_sequence")?;
+        let own = events.iter().any(|event| Some(&event.event_id) == event_id.as_ref())
+            || (bound == Some(place) && columns.text("stream")? == GW_WEBHOOK);
         if caller.org.is_none() || own {
             letters.push(Letter {
                 id: columns.number("sequence")?,

@@ -133,6 +133,25 @@ async fn every_attempt_is_told_and_what_is_scheduled_next() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_beside_its_message_is_told_by_its_object_and_a_size_only_where_it_is_true() {
+    let mut world = World::start().await;
+    let large = Webhook::new("github", "push", vec![b' '; 600 * 1024]);
+    world.accept(&large).await;
+    let filter = format!("gw.webhook.github.push.{}", large.delivery());
+    let message = world.stored(topology::GW_WEBHOOK, &filter, 1).await.remove(0);
+    let object = json!(message.header(schemas::header::PAYLOAD_REF).expect("a reference"));
+    let check = |told: &serde_json::Value| {
+        assert_eq!((&told["stored"]["payloadRef"], told["stored"].get("bytes")), (&object, None), "{told}");
+    };
+    // From the stream or from the row, whichever it is, and then from the row.
+    check(&get(&world, &path(&large)).await.body);
+    check(&becomes(&world, &large, "dead").await);
+    let (code, text, _) = world.gw(&["trace", &large.delivery()]).await;
+    let object = object.as_str().expect("a name");
+    assert!(code == 0 && text.contains(&format!("at 1, its body as {object}")), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_ledger_has_not_reached_is_told_from_the_stream() {
     let mut world = World::start().await;
     let webhook = Webhook::push(42, 1);

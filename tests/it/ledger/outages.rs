@@ -20,7 +20,7 @@ async fn told(world: &World, webhooks: &[Webhook]) -> Vec<Value> {
 }
 
 /// Waits until the ledger has all that is stored.
-async fn caught_up(world: &World) {
+pub(super) async fn caught_up(world: &World) {
     eventually("the ledger has caught up", || async {
         let state = get(world, "/ledger").await.body;
         let lags = state["streams"].as_array()?.iter().map(|stream| stream["lag"].as_i64()).sum::<Option<i64>>()?;
@@ -117,6 +117,9 @@ async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothi
     world.link(&Link::repository("org_1", "42")).await;
     send(&world, 20).await;
     caught_up(&world).await;
+    audit(&world).await;
+    let audited = r#"gw_conservation_audited_timestamp_seconds{equation="provider"}"#;
+    assert!(world.metric(audited).await > 1_700_000_000.0, "it says when it was added up");
     let database = format!("sqlite://{}", world.folder().join("data/gw.db").display());
     let nats_url = world.nats_url();
     let second = Setup::new()
@@ -133,9 +136,17 @@ async fn a_writer_that_was_suspended_finds_another_in_its_place_and_writes_nothi
     tests::kill(pid, rustix::process::Signal::CONT);
     send(&world, 20).await;
     world.settled().await;
-    eventually("the first does not", || async { (world.metric("gw_ledger_writing").await < 0.5).then_some(()) }).await;
+    eventually("the first does not, and tells nothing of what adds up", || async {
+        let told = world.metrics().await;
+        let silent = !told.contains("gw_conservation_error{") && !told.contains(audited);
+        (world.metric("gw_ledger_writing").await < 0.5 && silent).then_some(())
+    })
+    .await;
     caught_up(&world).await;
+    audit(&world).await;
+    assert!(!world.metrics().await.contains(audited), "who is asked and does not write is told, and keeps nothing");
     let report = audit(&second).await;
+    assert!(second.metric(audited).await > 1_700_000_000.0, "the other says when");
     assert_eq!((&report["error"], &report["providers"][0]["stored"]), (&json!(0), &json!(40)), "{report}");
 }
 
