@@ -4,11 +4,10 @@
 //! A reader's place is the sequence of the last event it saw. Nothing is jumped over in silence: what expired before
 //! it could be read is answered with 410, and ends a stream that has begun.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Extension,
-    body::{Body, Bytes},
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
@@ -19,7 +18,6 @@ use schemas::{
     header as names,
     problem::{Problem, Refusal},
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -28,10 +26,12 @@ use crate::Error;
 
 mod ask;
 mod frame;
+mod line;
 mod payload;
 mod seats;
 
 use ask::{Ask, From};
+use line::Line;
 use seats::{Limits, Seat, Seats};
 
 /// How long nothing may be said on a quiet stream.
@@ -111,12 +111,9 @@ async fn stream(
     let ask = Ask::read(query.as_deref().unwrap_or_default(), &headers, &caller, feed.clock.now())?;
     let seat = feed.streams.take(&caller)?;
     let follower = feed.follower(&ask).await?;
-    // One frame waits for the connection to take it; no more is read meanwhile.
-    let (sender, mut frames) = mpsc::channel(1);
-    tokio::spawn(tell(follower, ask, sender, feed.stop.clone(), seat));
-    let body = futures_util::stream::poll_fn(move |context| frames.poll_recv(context));
-    let body = futures_util::StreamExt::map(body, Ok::<Bytes, Infallible>);
-    let mut response = Response::new(Body::from_stream(body));
+    let (line, taken) = Line::open(LASTS, feed.stop.clone());
+    tokio::spawn(tell(follower, ask, line, seat));
+    let mut response = Response::new(Line::body(taken));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -146,16 +143,22 @@ impl Feed {
     }
 }
 
-/// Sends what follows until the reader leaves, the gateway stops, or what it should read next has expired.
-async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, stop: CancellationToken, _seat: Seat) {
-    let end = tokio::time::sleep(LASTS);
-    tokio::pin!(end);
+/// Sends what follows until the line is over, or what the reader should read next has expired. No more is read while a
+/// frame waits for the connection.
+async fn tell(mut follower: Follower, ask: Ask, mut line: Line, _seat: Seat) {
+    if let Some(why) = follow(&mut follower, &ask, &mut line).await {
+        let words = serde_json::to_vec(&why.problem()).unwrap_or_default();
+        let _given = line.give(frame::last_words("error", &words)).await;
+    }
+    line.close().await;
+}
+
+/// Sends what follows, and says why nothing follows where the reader is to be told.
+async fn follow(follower: &mut Follower, ask: &Ask, line: &mut Line) -> Option<Error> {
     loop {
         let next = tokio::select! {
             next = follower.next(QUIET) => next,
-            () = frames.closed() => return,
-            () = stop.cancelled() => return,
-            () = &mut end => return,
+            () = line.over() => return None,
         };
         let frame = match next {
             Ok(Next::Quiet { sequence }) => frame::place(sequence),
@@ -166,21 +169,15 @@ async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, sto
                 }
                 frame::event(message.sequence, &kind, &message.payload)
             }
-            Ok(Next::Expired { first }) => return say_last(&frames, &Error::Expired { first }).await,
-            Ok(Next::Unknown { last }) => return say_last(&frames, &Error::Unknown { last }).await,
+            Ok(Next::Expired { first }) => return Some(Error::Expired { first }),
+            Ok(Next::Unknown { last }) => return Some(Error::Unknown { last }),
             Err(error) => {
                 warn!(error = %schemas::cause::Chain(&error), "feed.ended");
-                return;
+                return None;
             }
         };
-        if frames.send(frame).await.is_err() {
-            return;
+        if !line.give(frame).await {
+            return None;
         }
     }
-}
-
-/// Says why nothing follows.
-async fn say_last(frames: &mpsc::Sender<Bytes>, why: &Error) {
-    let words = serde_json::to_vec(&why.problem()).unwrap_or_default();
-    let _left = frames.send(frame::last_words("error", &words)).await.is_err();
 }

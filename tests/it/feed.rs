@@ -241,7 +241,7 @@ async fn a_key_that_reads_reads_its_own_organisation_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_reads_nothing_is_waited_for_and_takes_no_memory() {
+async fn a_reader_that_reads_nothing_is_waited_for_takes_no_memory_and_holds_up_no_stop() {
     const EVENTS: usize = 300;
     const BYTES: usize = 200 << 10;
     let mut world = World::start().await;
@@ -263,6 +263,9 @@ async fn a_reader_that_reads_nothing_is_waited_for_and_takes_no_memory() {
     assert!(grown < 5 * (8 << 20), "{} MiB for five readers that do not read", grown >> 20);
     let seen = feeds[0].take(EVENTS).await;
     assert_eq!(deliveries(&seen), (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
+    // The other four have read nothing yet.
+    assert!(world.stop_gateway().success());
+    assert!(!world.gateway().log().contains("stop.timeout"));
 }
 
 /// Asks for an event's payload: status and bytes.
