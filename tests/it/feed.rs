@@ -48,6 +48,20 @@ impl Feed {
     /// The next event; none where the stream ends.
     async fn next(&mut self) -> Option<Seen> {
         loop {
+            let seen = self.frame().await?;
+            if !seen.data.is_empty() {
+                return Some(seen);
+            }
+        }
+    }
+
+    /// The reader's place behind the next frame, be it an event or not.
+    async fn next_place(&mut self) -> u64 {
+        self.frame().await.expect("a frame").id
+    }
+
+    async fn frame(&mut self) -> Option<Seen> {
+        loop {
             if let Some(end) = self.read.windows(2).position(|pair| pair == b"\n\n") {
                 let frame = self.read.split_to(end + 2);
                 let frame = String::from_utf8(frame.to_vec()).expect("UTF-8");
@@ -55,11 +69,8 @@ impl Feed {
                 if let Some(id) = field("id: ").first() {
                     self.place = id.parse().expect("a sequence");
                 }
-                let data = field("data: ").join("\n");
-                if !data.is_empty() {
-                    return Some(Seen { id: self.place, kind: field("event: ").concat(), data });
-                }
-                continue;
+                let (kind, data) = (field("event: ").concat(), field("data: ").join("\n"));
+                return Some(Seen { id: self.place, kind, data });
             }
             let more = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("in time");
             self.read.extend_from_slice(&more.ok().flatten()?);
@@ -111,6 +122,62 @@ async fn a_reader_sees_old_and_new_events_of_its_organisation_each_once_and_in_o
     assert_eq!(back.take(5).await, seen[25..]);
     let mut since = Feed::open(&world, "orgId=org_1&since=1h", None).await;
     assert_eq!(since.take(30).await, seen);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_seen_nothing_yet_misses_nothing_when_it_comes_back() {
+    let mut world = World::start().await;
+    world.link(&Link::repository("org_1", "42")).await;
+    for index in 0..3 {
+        world.accept(&Webhook::push(42, index)).await;
+    }
+    world.events("org_1", 3).await;
+    let seen = Feed::open(&world, "orgId=org_1&from=first", None).await.take(3).await;
+    let [first, second, last] = [0, 1, 2].map(|index: usize| seen[index].id);
+    for (query, back, place) in [
+        ("from=now", None, last),
+        ("from=first", None, first - 1),
+        (&*format!("from={second}"), None, second - 1),
+        ("since=1h", None, first - 1),
+        ("from=now", Some(second), second),
+    ] {
+        let mut feed = Feed::open(&world, &format!("orgId=org_1&{query}"), back).await;
+        assert_eq!(feed.next_place().await, place, "{query}");
+    }
+    let mut feed = Feed::open(&world, "orgId=org_1", None).await;
+    let place = feed.next_place().await;
+    assert!(world.stop_gateway().success());
+    world.start_gateway();
+    world.ready().await;
+    let missed: Vec<Webhook> = (3..6).map(|index| Webhook::push(42, index)).collect();
+    for webhook in &missed {
+        world.accept(webhook).await;
+    }
+    world.events("org_1", 6).await;
+    let mut back = Feed::open(&world, "orgId=org_1", Some(place)).await;
+    assert_eq!(deliveries(&back.take(3).await), missed.iter().map(Webhook::delivery).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_wants_nothing_of_what_comes_knows_its_place_all_the_same() {
+    let mut world = World::start().await;
+    let publisher = publisher(&mut world).await;
+    // So many types are read as all of the organisation.
+    let types: Vec<String> = (0..20).map(|number| format!("linear:kind{number}.made")).collect();
+    let mut feed = Feed::open(&world, &format!("orgId=org_1&types={}", types.join(",")), None).await;
+    let opening = feed.next_place().await;
+    let unwanted = async {
+        for number in 0.. {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            publisher.publish(event_of("org_1", Origin::Live, number), deadline).await.expect("stored");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let place = tokio::select! {
+        place = feed.next_place() => place,
+        () = unwanted => unreachable!("it goes on"),
+    };
+    assert!(place > opening, "{place}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

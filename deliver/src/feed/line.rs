@@ -26,6 +26,8 @@ pub(super) struct Line {
     way: Arc<Semaphore>,
     stop: CancellationToken,
     end: Instant,
+    /// When the reader was last told something.
+    told: Instant,
 }
 
 /// Ends a connection at once.
@@ -50,7 +52,8 @@ impl Line {
     pub(super) fn open(lasts: Duration, stop: CancellationToken) -> (Self, mpsc::Receiver<Result<Bytes, Cut>>) {
         // A piece and the cut behind it.
         let (pieces, taken) = mpsc::channel(2);
-        (Self { pieces, way: Arc::new(Semaphore::new(1)), stop, end: Instant::now() + lasts }, taken)
+        let told = Instant::now();
+        (Self { pieces, way: Arc::new(Semaphore::new(1)), stop, end: told + lasts, told }, taken)
     }
 
     /// The body of an answer.
@@ -71,12 +74,18 @@ impl Line {
                 return false;
             }
         }
+        self.told = Instant::now();
         true
     }
 
     async fn pass(&self, bytes: Bytes) -> bool {
         let Ok(way) = self.way.clone().acquire_owned().await else { return false };
         self.pieces.send(Ok(Bytes::from_owner(Piece { bytes, _way: way }))).await.is_ok()
+    }
+
+    /// That the reader was told nothing for so long.
+    pub(super) async fn quiet(&self, long: Duration) {
+        sleep_until(self.told + long).await;
     }
 
     /// That the reader left, the gateway stops, or it has lasted.
