@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::{pushing::event_of, replay::publisher};
 
+mod places;
+
 /// A server-sent event as a reader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -122,92 +124,6 @@ async fn a_reader_sees_old_and_new_events_of_its_organisation_each_once_and_in_o
     assert_eq!(back.take(5).await, seen[25..]);
     let mut since = Feed::open(&world, "orgId=org_1&since=1h", None).await;
     assert_eq!(since.take(30).await, seen);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_has_seen_nothing_yet_misses_nothing_when_it_comes_back() {
-    let mut world = World::start().await;
-    world.link(&Link::repository("org_1", "42")).await;
-    for index in 0..3 {
-        world.accept(&Webhook::push(42, index)).await;
-    }
-    world.events("org_1", 3).await;
-    let seen = Feed::open(&world, "orgId=org_1&from=first", None).await.take(3).await;
-    let [first, second, last] = [0, 1, 2].map(|index: usize| seen[index].id);
-    for (query, back, place) in [
-        ("from=now", None, last),
-        ("from=first", None, first - 1),
-        (&*format!("from={second}"), None, second - 1),
-        ("since=1h", None, first - 1),
-        ("from=now", Some(second), second),
-    ] {
-        let mut feed = Feed::open(&world, &format!("orgId=org_1&{query}"), back).await;
-        assert_eq!(feed.next_place().await, place, "{query}");
-    }
-    let mut feed = Feed::open(&world, "orgId=org_1", None).await;
-    let place = feed.next_place().await;
-    assert!(world.stop_gateway().success());
-    world.start_gateway();
-    world.ready().await;
-    let missed: Vec<Webhook> = (3..6).map(|index| Webhook::push(42, index)).collect();
-    for webhook in &missed {
-        world.accept(webhook).await;
-    }
-    world.events("org_1", 6).await;
-    let mut back = Feed::open(&world, "orgId=org_1", Some(place)).await;
-    assert_eq!(deliveries(&back.take(3).await), missed.iter().map(Webhook::delivery).collect::<Vec<_>>());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_wants_nothing_of_what_comes_knows_its_place_all_the_same() {
-    let mut world = World::start().await;
-    let publisher = publisher(&mut world).await;
-    // So many types are read as all of the organisation.
-    let types: Vec<String> = (0..20).map(|number| format!("linear:kind{number}.made")).collect();
-    let mut feed = Feed::open(&world, &format!("orgId=org_1&types={}", types.join(",")), None).await;
-    let opening = feed.next_place().await;
-    let unwanted = async {
-        for number in 0.. {
-            let deadline = Instant::now() + Duration::from_secs(10);
-            publisher.publish(event_of("org_1", Origin::Live, number), deadline).await.expect("stored");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    let place = tokio::select! {
-        place = feed.next_place() => place,
-        () = unwanted => unreachable!("it goes on"),
-    };
-    assert!(place > opening, "{place}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_comes_back_too_late_is_told_and_never_moved_on_in_silence() {
-    let mut world = World::start().await;
-    world.link(&Link::repository("org_1", "42")).await;
-    for index in 0..3 {
-        world.accept(&Webhook::push(42, index)).await;
-    }
-    world.events("org_1", 3).await;
-    let mut feed = Feed::open(&world, "orgId=org_1&from=first", None).await;
-    let seen = feed.take(3).await;
-    let broker = world.broker().await;
-    for event in &seen[..2] {
-        nats::delete(&broker, topology::GW_EVENT, event.id).await.expect("deleted");
-    }
-    let first = eventually("the first event is gone", || async {
-        let info = topology::stream_info(&broker, topology::GW_EVENT).await.ok()?;
-        (info.state.first_sequence == seen[2].id).then_some(info.state.first_sequence)
-    })
-    .await;
-    let key = ("x-api-key", KEY);
-    let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "0")]).await;
-    assert_eq!((code, &body["code"], &body["firstSequence"]), (410, &json!("events_expired"), &json!(first)));
-    let (code, body) = status(&world, "orgId=org_1&since=1h", &[key]).await;
-    assert_eq!((code, &body["code"]), (410, &json!("events_expired")), "an hour ago there were more");
-    let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "999999")]).await;
-    assert_eq!((code, &body["code"]), (410, &json!("place_unknown")));
-    let mut rest = Feed::open(&world, "orgId=org_1", Some(seen[1].id)).await;
-    assert_eq!(rest.take(1).await, seen[2..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
