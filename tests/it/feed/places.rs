@@ -119,3 +119,26 @@ async fn a_reader_that_begins_at_a_time_is_told_of_what_may_have_expired_since_a
     expired("what is left is younger").await;
     assert_eq!(Feed::open(&world, "orgId=org_1&since=1h", None).await.take(1).await, seen);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_the_broker_does_not_have_yet_is_waited_for_before_the_reader_is_told() {
+    let mut world = World::start().await;
+    let publisher = publisher(&mut world).await;
+    let deadline = Instant::now() + Duration::from_secs(60);
+    publisher.publish(event_of("org_1", Origin::Live, 0), deadline).await.expect("stored");
+    let seen = Feed::open(&world, "orgId=org_1&from=first", None).await.take(1).await;
+    // As if the leader were one event behind the replica that the reader's place is of.
+    let opening = Feed::open(&world, "orgId=org_1", Some(seen[0].id + 1));
+    let catching_up = publisher.publish(event_of("org_1", Origin::Live, 1), deadline);
+    let (mut feed, caught_up) = tokio::join!(opening, catching_up);
+    caught_up.expect("stored");
+    assert_eq!(feed.next_place().await, seen[0].id + 1);
+    publisher.publish(event_of("org_1", Origin::Live, 2), deadline).await.expect("stored");
+    assert_eq!(deliveries(&feed.take(1).await), ["delivery-2"]);
+
+    let asked = Instant::now();
+    let place = (seen[0].id + 1_000).to_string();
+    let (code, body) = status(&world, "orgId=org_1", &[("x-api-key", KEY), ("last-event-id", &place)]).await;
+    assert_eq!((code, &body["code"]), (410, &json!("place_unknown")));
+    assert!(asked.elapsed() >= Duration::from_secs(2), "it was waited for");
+}
