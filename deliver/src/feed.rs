@@ -4,11 +4,10 @@
 //! A reader's place is the sequence of the last event it saw. Nothing is jumped over in silence: what expired before
 //! it could be read is answered with 410, and ends a stream that has begun.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Extension,
-    body::{Body, Bytes},
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, header},
     response::Response,
@@ -19,7 +18,6 @@ use schemas::{
     header as names,
     problem::{Problem, Refusal},
 };
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -28,13 +26,16 @@ use crate::Error;
 
 mod ask;
 mod frame;
+mod line;
 mod payload;
+mod place;
 mod seats;
 
-use ask::{Ask, From};
+use ask::Ask;
+use line::Line;
 use seats::{Limits, Seat, Seats};
 
-/// How long nothing may be said on a quiet stream.
+/// How long a reader may hear nothing.
 const QUIET: Duration = Duration::from_secs(15);
 /// A stream ends after so long: its reader comes back where it was, and its key is looked at again.
 const LASTS: Duration = Duration::from_secs(300);
@@ -110,77 +111,61 @@ async fn stream(
 ) -> Result<Response, Error> {
     let ask = Ask::read(query.as_deref().unwrap_or_default(), &headers, &caller, feed.clock.now())?;
     let seat = feed.streams.take(&caller)?;
-    let follower = feed.follower(&ask).await?;
-    // One frame waits for the connection to take it; no more is read meanwhile.
-    let (sender, mut frames) = mpsc::channel(1);
-    tokio::spawn(tell(follower, ask, sender, feed.stop.clone(), seat));
-    let body = futures_util::stream::poll_fn(move |context| frames.poll_recv(context));
-    let body = futures_util::StreamExt::map(body, Ok::<Bytes, Infallible>);
-    let mut response = Response::new(Body::from_stream(body));
+    let place = feed.place(&ask).await?;
+    let follower = Follower::after(&feed.broker, topology::GW_EVENT, ask.filters(), place);
+    let (line, taken) = Line::open(LASTS, feed.stop.clone());
+    tokio::spawn(tell(follower, place, ask, line, seat));
+    let mut response = Response::new(Line::body(taken));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-impl Feed {
-    /// A follower at the place that was asked for.
-    async fn follower(&self, ask: &Ask) -> Result<Follower, Error> {
-        let state = topology::stream_info(&self.broker, topology::GW_EVENT).await?.state;
-        let place = match ask.from {
-            From::Since(time) if state.first_sequence > 1 && topology::first_stored_at(&state) > time => {
-                return Err(Error::Expired { first: state.first_sequence });
-            }
-            From::Since(time) => return Ok(Follower::since(&self.broker, topology::GW_EVENT, ask.filters(), time)),
-            From::Now => state.last_sequence,
-            From::First => state.first_sequence.saturating_sub(1),
-            From::After(place) if place.saturating_add(1) < state.first_sequence => {
-                return Err(Error::Expired { first: state.first_sequence });
-            }
-            From::After(place) if place > state.last_sequence => {
-                return Err(Error::Unknown { last: state.last_sequence });
-            }
-            From::After(place) => place,
-        };
-        Ok(Follower::after(&self.broker, topology::GW_EVENT, ask.filters(), place))
+/// Sends what follows a place until the line is over, or what the reader should read next has expired. No more is read
+/// while a frame waits for the connection.
+async fn tell(mut follower: Follower, place: u64, ask: Ask, mut line: Line, _seat: Seat) {
+    if let Some(why) = follow(&mut follower, place, &ask, &mut line).await {
+        let words = serde_json::to_vec(&why.problem()).unwrap_or_default();
+        let _given = line.give(frame::last_words("error", &words)).await;
     }
+    line.close().await;
 }
 
-/// Sends what follows until the reader leaves, the gateway stops, or what it should read next has expired.
-async fn tell(mut follower: Follower, ask: Ask, frames: mpsc::Sender<Bytes>, stop: CancellationToken, _seat: Seat) {
-    let end = tokio::time::sleep(LASTS);
-    tokio::pin!(end);
+/// Sends what follows, and says why nothing follows where the reader is to be told. A reader knows its place from the
+/// start, and where the stream is whenever it heard nothing for a while: whoever comes back goes on there.
+async fn follow(follower: &mut Follower, mut place: u64, ask: &Ask, line: &mut Line) -> Option<Error> {
+    if !line.give(frame::place(place)).await {
+        return None;
+    }
     loop {
-        let next = tokio::select! {
-            next = follower.next(QUIET) => next,
-            () = frames.closed() => return,
-            () = stop.cancelled() => return,
-            () = &mut end => return,
-        };
-        let frame = match next {
-            Ok(Next::Quiet { sequence }) => frame::place(sequence),
-            Ok(Next::Message(message)) => {
-                let kind = message.header("ce-type").map(names::decode).unwrap_or_default();
-                if !ask.admits(&kind) {
-                    continue;
-                }
-                frame::event(message.sequence, &kind, &message.payload)
+        let next = follower.next(QUIET);
+        tokio::pin!(next);
+        let next = loop {
+            tokio::select! {
+                next = &mut next => break next,
+                () = line.quiet(QUIET) => {}
+                () = line.over() => return None,
             }
-            Ok(Next::Expired { first }) => return say_last(&frames, &Error::Expired { first }).await,
-            Ok(Next::Unknown { last }) => return say_last(&frames, &Error::Unknown { last }).await,
+            if !line.give(frame::place(place)).await {
+                return None;
+            }
+        };
+        match next {
+            Ok(Next::Quiet { sequence }) => place = sequence,
+            Ok(Next::Message(message)) => {
+                place = message.sequence;
+                let kind = message.header("ce-type").map(names::decode).unwrap_or_default();
+                if ask.admits(&kind) && !line.give(frame::event(place, &kind, &message.payload)).await {
+                    return None;
+                }
+            }
+            Ok(Next::Expired { first }) => return Some(Error::Expired { first }),
+            Ok(Next::Unknown { last }) => return Some(Error::Unknown { last }),
             Err(error) => {
                 warn!(error = %schemas::cause::Chain(&error), "feed.ended");
-                return;
+                return None;
             }
-        };
-        if frames.send(frame).await.is_err() {
-            return;
         }
     }
-}
-
-/// Says why nothing follows.
-async fn say_last(frames: &mpsc::Sender<Bytes>, why: &Error) {
-    let words = serde_json::to_vec(&why.problem()).unwrap_or_default();
-    let _left = frames.send(frame::last_words("error", &words)).await.is_err();
 }

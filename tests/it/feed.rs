@@ -12,6 +12,8 @@ use tokio::time::Instant;
 
 use crate::{pushing::event_of, replay::publisher};
 
+mod places;
+
 /// A server-sent event as a reader sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Seen {
@@ -48,6 +50,20 @@ impl Feed {
     /// The next event; none where the stream ends.
     async fn next(&mut self) -> Option<Seen> {
         loop {
+            let seen = self.frame().await?;
+            if !seen.data.is_empty() {
+                return Some(seen);
+            }
+        }
+    }
+
+    /// The reader's place behind the next frame, be it an event or not.
+    async fn next_place(&mut self) -> u64 {
+        self.frame().await.expect("a frame").id
+    }
+
+    async fn frame(&mut self) -> Option<Seen> {
+        loop {
             if let Some(end) = self.read.windows(2).position(|pair| pair == b"\n\n") {
                 let frame = self.read.split_to(end + 2);
                 let frame = String::from_utf8(frame.to_vec()).expect("UTF-8");
@@ -55,11 +71,8 @@ impl Feed {
                 if let Some(id) = field("id: ").first() {
                     self.place = id.parse().expect("a sequence");
                 }
-                let data = field("data: ").join("\n");
-                if !data.is_empty() {
-                    return Some(Seen { id: self.place, kind: field("event: ").concat(), data });
-                }
-                continue;
+                let (kind, data) = (field("event: ").concat(), field("data: ").join("\n"));
+                return Some(Seen { id: self.place, kind, data });
             }
             let more = tokio::time::timeout(Duration::from_secs(30), self.response.chunk()).await.expect("in time");
             self.read.extend_from_slice(&more.ok().flatten()?);
@@ -111,36 +124,6 @@ async fn a_reader_sees_old_and_new_events_of_its_organisation_each_once_and_in_o
     assert_eq!(back.take(5).await, seen[25..]);
     let mut since = Feed::open(&world, "orgId=org_1&since=1h", None).await;
     assert_eq!(since.take(30).await, seen);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_comes_back_too_late_is_told_and_never_moved_on_in_silence() {
-    let mut world = World::start().await;
-    world.link(&Link::repository("org_1", "42")).await;
-    for index in 0..3 {
-        world.accept(&Webhook::push(42, index)).await;
-    }
-    world.events("org_1", 3).await;
-    let mut feed = Feed::open(&world, "orgId=org_1&from=first", None).await;
-    let seen = feed.take(3).await;
-    let broker = world.broker().await;
-    for event in &seen[..2] {
-        nats::delete(&broker, topology::GW_EVENT, event.id).await.expect("deleted");
-    }
-    let first = eventually("the first event is gone", || async {
-        let info = topology::stream_info(&broker, topology::GW_EVENT).await.ok()?;
-        (info.state.first_sequence == seen[2].id).then_some(info.state.first_sequence)
-    })
-    .await;
-    let key = ("x-api-key", KEY);
-    let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "0")]).await;
-    assert_eq!((code, &body["code"], &body["firstSequence"]), (410, &json!("events_expired"), &json!(first)));
-    let (code, body) = status(&world, "orgId=org_1&since=1h", &[key]).await;
-    assert_eq!((code, &body["code"]), (410, &json!("events_expired")), "an hour ago there were more");
-    let (code, body) = status(&world, "orgId=org_1", &[key, ("last-event-id", "999999")]).await;
-    assert_eq!((code, &body["code"]), (410, &json!("place_unknown")));
-    let mut rest = Feed::open(&world, "orgId=org_1", Some(seen[1].id)).await;
-    assert_eq!(rest.take(1).await, seen[2..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +224,7 @@ async fn a_key_that_reads_reads_its_own_organisation_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_that_reads_nothing_is_waited_for_and_takes_no_memory() {
+async fn a_reader_that_reads_nothing_is_waited_for_takes_no_memory_and_holds_up_no_stop() {
     const EVENTS: usize = 300;
     const BYTES: usize = 200 << 10;
     let mut world = World::start().await;
@@ -263,6 +246,9 @@ async fn a_reader_that_reads_nothing_is_waited_for_and_takes_no_memory() {
     assert!(grown < 5 * (8 << 20), "{} MiB for five readers that do not read", grown >> 20);
     let seen = feeds[0].take(EVENTS).await;
     assert_eq!(deliveries(&seen), (0..EVENTS).map(|number| number.to_string()).collect::<Vec<_>>());
+    // The other four have read nothing yet.
+    assert!(world.stop_gateway().success());
+    assert!(!world.gateway().log().contains("stop.timeout"));
 }
 
 /// Asks for an event's payload: status and bytes.

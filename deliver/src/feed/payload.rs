@@ -1,10 +1,10 @@
 //! `GET /events/{id}/payload`: what the provider sent, also where an event only names it.
 
-use std::{convert::Infallible, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Extension,
-    body::{Body, Bytes},
+    body::Bytes,
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderValue, header},
     response::Response,
@@ -21,21 +21,18 @@ use schemas::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
-use super::{Feed, Seat};
+use super::{Feed, Seat, line::Line};
 use crate::Error;
 
 /// The longest that an event's id can be.
 const ID: usize = 64;
 /// How long a replica may lag behind the one that pushed the event.
 const LAG: Duration = Duration::from_millis(250);
-/// How long a payload is held for its reader, and how much of it is given at a time.
+/// How long a payload is held for its reader.
 const PATIENCE: Duration = Duration::from_secs(60);
-const SLICE: usize = 64 << 10;
 
 /// The part of an event's body that is wanted.
 #[derive(Deserialize)]
@@ -67,11 +64,10 @@ pub(super) async fn payload(
     let event = feed.event(&caller, &id).await?.ok_or(Error::NotFound)?;
     let payload = feed.payload(&event).await?.ok_or(Error::NotFound)?;
     let length = payload.len();
-    // A slice waits for the connection to take it.
-    let (sender, mut slices) = mpsc::channel(1);
-    tokio::spawn(give(payload, sender, seat));
-    let body = futures_util::stream::poll_fn(move |context| slices.poll_recv(context));
-    let mut response = Response::new(Body::from_stream(futures_util::StreamExt::map(body, Ok::<Bytes, Infallible>)));
+    // What a reader has begun to read it may end, also at a stop.
+    let (line, taken) = Line::open(PATIENCE, CancellationToken::new());
+    tokio::spawn(give(payload, line, seat));
+    let mut response = Response::new(Line::body(taken));
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -80,14 +76,9 @@ pub(super) async fn payload(
 }
 
 /// Gives a payload to its reader; one that is too slow is left with a part of it, and its length tells.
-async fn give(mut payload: Bytes, slices: mpsc::Sender<Bytes>, _seat: Seat) {
-    let end = Instant::now() + PATIENCE;
-    while !payload.is_empty() {
-        let slice = payload.split_to(SLICE.min(payload.len()));
-        if !matches!(timeout_at(end, slices.send(slice)).await, Ok(Ok(()))) {
-            return;
-        }
-    }
+async fn give(payload: Bytes, mut line: Line, _seat: Seat) {
+    let _given = line.give(payload).await;
+    line.close().await;
 }
 
 impl Feed {
