@@ -56,8 +56,6 @@ pub struct Follower {
     made: Option<i64>,
     /// Everything up to here was read or looked at.
     place: u64,
-    /// Where to begin instead, until it is known which place that is: a time, milliseconds since the epoch.
-    since: Option<i64>,
     opened: Option<Opened>,
 }
 
@@ -87,13 +85,7 @@ impl Follower {
     #[must_use]
     pub fn after(broker: &Broker, stream: &str, filters: Vec<String>, place: u64) -> Self {
         let wanted = Wanted { stream: stream.to_owned(), filters, headers_only: false };
-        Self { broker: broker.clone(), wanted, made: None, place, since: None, opened: None }
-    }
-
-    /// Follows what was stored at or after a time, milliseconds since the epoch, as far as the stream holds it.
-    #[must_use]
-    pub fn since(broker: &Broker, stream: &str, filters: Vec<String>, time: i64) -> Self {
-        Self { since: Some(time), ..Self::after(broker, stream, filters, 0) }
+        Self { broker: broker.clone(), wanted, made: None, place, opened: None }
     }
 
     /// What comes next; quiet after this time. A restart of the server is waited for.
@@ -163,18 +155,15 @@ impl Follower {
         if *self.made.get_or_insert(made) != made || state.last_sequence < self.place {
             return Ok(Some(Next::Unknown { last: state.last_sequence }));
         }
-        if self.since.is_none() && state.first_sequence > self.place.saturating_add(1) {
+        if state.first_sequence > self.place.saturating_add(1) {
             return Ok(Some(Next::Expired { first: state.first_sequence }));
         }
         let opened = match &mut self.opened {
             Some(opened) => opened,
             None => {
-                let start = self.since.map_or(Start::Sequence(self.place + 1), Start::Since);
+                let start = Start::Sequence(self.place + 1);
                 let consumer = Ephemeral::create(&self.broker, "follower", &self.wanted, start, FORGOTTEN).await?;
                 let requests = Requests::open(&self.broker, &self.wanted.stream, consumer.name()).await?;
-                if self.since.take().is_some() {
-                    self.place = consumer.floor;
-                }
                 self.opened.insert(Opened { _consumer: consumer, requests, given: 0, asked: None })
             }
         };

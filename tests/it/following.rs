@@ -234,8 +234,6 @@ async fn from_a_time_on_nothing_is_left_out_whichever_filter_it_matches() {
     let (filters, all) = (vec!["letters.a".to_owned(), "letters.b".to_owned()], vec![2, 3, 4, 5]);
     let mut reader = Reader::open(&broker, STREAM, &filters, Start::Since(since), false).await.expect("a reader");
     assert_eq!(read(&mut reader, 4).await, all);
-    let mut follower = Follower::since(&broker, STREAM, filters.clone(), since);
-    assert_eq!(followed(&mut follower, 4).await, all);
     let durable = Durable {
         stream: STREAM,
         name: "endpoint".to_owned(),
