@@ -78,6 +78,14 @@ impl Line {
         true
     }
 
+    /// Waits until the connection has written what it was given, or the line is over.
+    pub(super) async fn through(&self) {
+        tokio::select! {
+            _through = self.way.acquire() => {}
+            () = self.over() => {}
+        }
+    }
+
     async fn pass(&self, bytes: Bytes) -> bool {
         let Ok(way) = self.way.clone().acquire_owned().await else { return false };
         self.pieces.send(Ok(Bytes::from_owner(Piece { bytes, _way: way }))).await.is_ok()
@@ -164,6 +172,22 @@ mod tests {
         };
         let ((), read) = tokio::join!(telling, reading);
         assert!(read == frame);
+    }
+
+    #[tokio::test]
+    async fn what_was_given_last_may_take_as_long_as_the_line_lasts() {
+        let (line, mut taken) = stalled(LONG, &CancellationToken::new()).await;
+        let telling = async {
+            line.through().await;
+            line.close().await;
+        };
+        let reading = async {
+            let held = take(&mut taken).await;
+            tokio::time::sleep(MOMENT + Duration::from_millis(200)).await;
+            drop(held);
+            assert!(taken.recv().await.is_none(), "it is cut off");
+        };
+        tokio::join!(telling, reading);
     }
 
     #[tokio::test]

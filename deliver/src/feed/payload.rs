@@ -77,7 +77,9 @@ pub(super) async fn payload(
 
 /// Gives a payload to its reader; one that is too slow is left with a part of it, and its length tells.
 async fn give(payload: Bytes, mut line: Line, _seat: Seat) {
-    let _given = line.give(payload).await;
+    if line.give(payload).await {
+        line.through().await;
+    }
     line.close().await;
 }
 
