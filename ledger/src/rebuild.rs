@@ -144,6 +144,11 @@ async fn clear(lease: &Lease, table: &str, above: i64, attempts: Extent) -> Resu
         let delete = sqlx::query(sqlx::AssertSqlSafe(delete.clone())).bind(above).bind(step.unwrap_or(i64::MAX));
         let delete = if stays.is_some() { delete.bind(attempts.first).bind(attempts.made_at()) } else { delete };
         delete.execute(&mut *write).await?;
+        if table == "pushes" {
+            // The event says so again when it is read, unless its stream gives it up before.
+            let kept = sqlx::query("update pushes set admitted = 0 where sequence > $1 and sequence <= $2");
+            kept.bind(above).bind(step.unwrap_or(i64::MAX)).execute(&mut *write).await?;
+        }
         write.commit().await?;
         let Some(step) = step else { return Ok(()) };
         above = step;

@@ -84,24 +84,27 @@ impl Wishes {
         times
     }
 
-    /// The newest version that was there at a time; the first for what is older.
-    fn at(&self, time: i64) -> Option<&Version> {
-        self.versions.iter().rev().find(|version| version.from_at <= time).or(self.versions.first())
+    /// The versions that somebody may read by at a time: the newest there was, and each that it replaced a moment before.
+    /// The first for what is older.
+    fn read_at(&self, time: i64) -> impl Iterator<Item = &Version> {
+        let replaced = self.versions.iter().skip(1).map(|next| Some(next.from_at)).chain([None]);
+        let long_ago = time.saturating_sub(CHANGE_APPLIES);
+        let all = self.versions.iter().enumerate().zip(replaced);
+        all.filter(move |((number, version), replaced)| {
+            (version.from_at <= time || *number == 0) && replaced.is_none_or(|at| at > long_ago)
+        })
+        .map(|((_, version), _)| version)
     }
 
-    /// The newest version that was there when the event was stored decides, and while it may not be read by everywhere
-    /// the one before as well.
+    /// An event is owed where all versions admit it that somebody may read by when it is stored.
     pub(crate) fn fate(&self, event: Asked<'_>) -> Fate {
         let begun = match self.start {
             Start::Sequence(sequence) => event.sequence >= sequence,
             Start::Time(at) => event.stored_at >= at,
         };
-        let (then, before) = (self.at(event.stored_at), self.at(event.stored_at.saturating_sub(CHANGE_APPLIES)));
-        let (Some(then), Some(before), Some(now), true) = (then, before, self.versions.last(), begun) else {
-            return Fate::No;
-        };
+        let (Some(now), true) = (self.versions.last(), begun) else { return Fate::No };
         let admits = |version: &Version| version.admits(event.kind, event.history);
-        match (admits(then) && admits(before), admits(now)) {
+        match (self.read_at(event.stored_at).all(admits), admits(now)) {
             (false, _) => Fate::No,
             (true, true) => Fate::Wanted,
             (true, false) => Fate::Gone(if self.deleted { "deleted" } else { "filter-changed" }),
@@ -207,6 +210,20 @@ mod tests {
         assert_eq!(wishes.fate(asked("b:x", 7, read_by)), Fate::Wanted);
         assert_eq!(wishes.fate(asked("a:x", 7, 199)), Fate::Gone("filter-changed"));
         assert_eq!(wishes.fate(asked("a:x", 8, 50)), Fate::Gone("filter-changed"));
+    }
+
+    #[test]
+    fn what_a_version_of_a_moment_did_not_admit_is_not_owed() {
+        let wishes = wishes(Start::Sequence(1), &[(0, &["a:*"]), (100_000, &["b:*"]), (102_000, &["a:*"])]);
+        for (stored_at, fate) in [
+            (99_999, Fate::Wanted),
+            (101_000, Fate::No),
+            (103_000, Fate::No),
+            (102_000 + CHANGE_APPLIES - 1, Fate::No),
+            (102_000 + CHANGE_APPLIES, Fate::Wanted),
+        ] {
+            assert_eq!(wishes.fate(asked("a:x", 1, stored_at)), fate, "{stored_at}");
+        }
     }
 
     #[test]
