@@ -95,7 +95,7 @@ impl Reader {
         let _few = engine.opening.acquire().await;
         let own_change = target.take_unwritten();
         let brought = bring(engine, target, rules, own_change, first).await;
-        if brought.is_err() && own_change {
+        if own_change && !matches!(brought, Ok(Brought::Done)) {
             target.keep_unwritten();
         }
         brought

@@ -95,10 +95,10 @@ impl UnderWay {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The places of a host's domain, by its last two labels.
+    /// The places of a host's domain.
     fn domain(&self, host: &str) -> Arc<Semaphore> {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let name = host.rmatch_indices('.').nth(1).map_or(&*host, |(dot, _)| &host[dot + 1..]);
+        let name = domain_of(&host);
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(places) = domains.get(name).and_then(Weak::upgrade) {
             return places;
@@ -108,6 +108,16 @@ impl UnderWay {
         domains.insert(name.to_owned(), Arc::downgrade(&places));
         places
     }
+}
+
+/// What a host's name servers have in common with others: the last two labels, three where the last but one is as short
+/// as in `co.uk`.
+pub(super) fn domain_of(host: &str) -> &str {
+    let mut dots = host.rmatch_indices('.').map(|(dot, _)| dot);
+    let (last, before, third) = (dots.next(), dots.next(), dots.next());
+    let short = |dot: usize| last.is_some_and(|last| last - dot <= 4);
+    let dot = if before.is_some_and(short) { third } else { before };
+    dot.map_or(host, |dot| &host[dot + 1..])
 }
 
 /// Ends a lookup for those who come later, whatever became of it.

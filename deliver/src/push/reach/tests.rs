@@ -186,3 +186,16 @@ async fn a_domain_whose_servers_do_not_answer_leaves_room_for_the_others() {
     let found = tokio::time::timeout(std::time::Duration::from_secs(10), other).await.expect("an answer in time");
     assert_eq!(found.expect("addresses").count(), 1);
 }
+
+#[test]
+fn hosts_share_a_domain_and_not_a_public_suffix() {
+    for (host, domain) in [
+        ("a.b.example.com", "example.com"),
+        ("example.com", "example.com"),
+        ("hooks.shop.co.uk", "shop.co.uk"),
+        ("shop.co.uk", "shop.co.uk"),
+        ("intranet", "intranet"),
+    ] {
+        assert_eq!(resolve::domain_of(host), domain);
+    }
+}
