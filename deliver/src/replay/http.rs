@@ -130,9 +130,8 @@ async fn show(
 ) -> Result<Json<Shown>, Error> {
     let replay = load(&Jobs::new(&deps.broker), &caller, &id).await?.state;
     let held = match replay.request.to {
-        Target::Subject if !replay.request.dry_run => {
-            let subjects = nats::subjects(&deps.broker, GW_REPLAY, &subject::replayed_of(&replay.request.id)).await?;
-            Some(subjects.into_values().sum())
+        Target::Subject if replay.ended() && !replay.request.dry_run => {
+            Some(nats::count(&deps.broker, GW_REPLAY, &[subject::replayed_of(&replay.request.id)], 1).await?)
         }
         Target::Subject | Target::Endpoints => None,
     };

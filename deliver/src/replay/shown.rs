@@ -22,8 +22,8 @@ pub(super) struct Shown {
     next_sequence: u64,
     #[serde(flatten)]
     counts: Counts,
-    /// Of a redelivery to a subject that is asked for by its id: the copies that GW_REPLAY holds still. It gives up its
-    /// oldest where it is full, and all after a day.
+    /// Of a redelivery to a subject that has ended, where it is asked for by its id: the copies that GW_REPLAY holds
+    /// still. It gives up its oldest where it is full, and all after a day.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<u64>,
     /// Messages read a second.

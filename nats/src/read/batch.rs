@@ -16,7 +16,7 @@ use crate::{
 /// How long the next message of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The most bytes of one answer.
-const MAX_BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 4 << 20;
 
 /// The first messages of a range of a stream, at most so many. None only where the stream's leader holds none: that a
 /// replica lags is an error.
