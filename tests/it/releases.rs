@@ -23,7 +23,7 @@ async fn a_link_releases_thousands_in_the_order_they_came() {
     // A delivery that comes meanwhile waits for none of them.
     let live = Webhook::push_numbered(42, 1, 9_999);
     world.accept(&live).await;
-    world.counted(topology::GW_PARKED, subject::PARKED, 0, Duration::from_secs(30)).await;
+    world.counted(topology::GW_PARKED, subject::PARKED, 0, Duration::from_secs(60)).await;
     let events = world.events("org_1", 2_001).await;
     assert_eq!(events.len(), 2_001);
     let released = events.iter().filter(|event| event["deliveryId"] != json!(live.delivery()));
