@@ -64,6 +64,20 @@ impl Pushes {
         Made { id: text("id"), secret: text("secret") }
     }
 
+    /// Another process that pushes, on the same broker and database.
+    async fn another_process(&self) -> World {
+        let data = self.world.folder().join("data");
+        let key = std::fs::read_to_string(data.join("endpoint.key")).expect("a key");
+        let other = Setup::new()
+            .with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")
+            .with("GW_ROLE", "deliver")
+            .with("GW_ENDPOINT_KEY", key)
+            .with("DATABASE_URL", format!("sqlite://{}", data.join("gw.db").display()))
+            .start_on(&self.world.nats_url());
+        other.ready().await;
+        other
+    }
+
     async fn change(&self, endpoint: &Made, wishes: Value) {
         let changed = self.world.api(Method::PATCH, &format!("/endpoints/{}", endpoint.id), Some(wishes)).await;
         assert_eq!(changed.status, 200, "{:?}", changed.body);

@@ -11,7 +11,7 @@ use std::{
 use nats::topology;
 use reqwest::Method;
 use serde_json::json;
-use tests::{Reply, Setup, eventually, never};
+use tests::{Reply, eventually, never};
 
 use super::{Made, Pushes, status::no_timers};
 
@@ -87,15 +87,7 @@ async fn two_processes_send_one_probe_together_and_the_breaker_outlives_them() {
     let mut pushes = Pushes::start().await;
     let well = fails_until(&pushes);
     let endpoint = pushes.endpoint("/hook", json!({ "retrySchedule": [3], "concurrency": 4 })).await;
-    let database = format!("sqlite://{}", pushes.world.folder().join("data/gw.db").display());
-    let key = std::fs::read_to_string(pushes.world.folder().join("data/endpoint.key")).expect("a key");
-    let other = Setup::new()
-        .with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")
-        .with("GW_ROLE", "deliver")
-        .with("GW_ENDPOINT_KEY", key)
-        .with("DATABASE_URL", database)
-        .start_on(&pushes.world.nats_url());
-    other.ready().await;
+    let other = pushes.another_process().await;
     pushes.events(0..40).await;
     // Each process counts for itself, and then both leave it alone; timers fall due meanwhile.
     for world in [&pushes.world, &other] {

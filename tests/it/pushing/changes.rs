@@ -11,7 +11,7 @@ use schemas::{
     subject,
 };
 use serde_json::json;
-use tests::{Setup, eventually, never};
+use tests::{eventually, never};
 use tokio::time::Instant;
 
 use super::{Pushes, event_of};
@@ -56,15 +56,7 @@ async fn a_filter_that_is_widened_while_events_flow_owes_what_it_delivers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_one_process_deletes_is_not_begun_anew_by_another() {
     let mut pushes = Pushes::start().await;
-    let database = format!("sqlite://{}", pushes.world.folder().join("data/gw.db").display());
-    let key = std::fs::read_to_string(pushes.world.folder().join("data/endpoint.key")).expect("a key");
-    let other = Setup::new()
-        .with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")
-        .with("GW_ROLE", "deliver")
-        .with("GW_ENDPOINT_KEY", key)
-        .with("DATABASE_URL", database)
-        .start_on(&pushes.world.nats_url());
-    other.ready().await;
+    let _other = pushes.another_process().await;
     pushes.events(0..50).await;
     let paths = ["/1", "/2", "/3", "/4", "/5", "/6"];
     for path in paths {
