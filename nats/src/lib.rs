@@ -31,7 +31,7 @@ pub use message::{Message, Outgoing, Timer, is_brokers};
 pub use payload::Payloads;
 pub use publish::{Landing, Mode, PublishError, Publisher, Stored};
 pub use pull::Pull;
-pub use read::{Reader, Start, batch, count, delete, first_since, get, holds, last, next_from, subjects};
+pub use read::{Reader, Start, batch, count, delete, first_since, get, holds, last, look, next_from, subjects};
 pub use settle::{acknowledge, give_back, keep_alive};
 
 /// Under which name the client library logs.

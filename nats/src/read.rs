@@ -89,7 +89,7 @@ pub async fn holds(
 }
 
 /// What a stream is to whoever stands at a place in it.
-pub(crate) async fn look(broker: &Broker, stream: &str, place: u64) -> Result<StreamInfo, Error> {
+pub async fn look(broker: &Broker, stream: &str, place: u64) -> Result<StreamInfo, Error> {
     let begun = Instant::now();
     loop {
         let info = topology::stream_info(broker, stream).await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use nats::topology::{self, GW_EVENT};
-use tokio::time::{Instant, sleep};
 
 use super::{
     Feed,
@@ -13,23 +12,12 @@ use crate::Error;
 
 /// The broker's clock and ours may differ by this, milliseconds.
 const SLACK: i64 = 60_000;
-/// How long a leader that lacks a reader's place is waited for, and between two looks at it.
-const BEHIND: Duration = Duration::from_secs(2);
-const LOOK: Duration = Duration::from_millis(250);
 
 impl Feed {
     /// The place that was asked for: what follows is behind it.
     pub(super) async fn place(&self, ask: &Ask) -> Result<u64, Error> {
-        let begun = Instant::now();
-        let info = loop {
-            let info = topology::stream_info(&self.broker, GW_EVENT).await?;
-            // A new leader may be a moment behind the replica that the reader's place is of.
-            let lacks = matches!(ask.from, From::After(place) if place > info.state.last_sequence);
-            if !lacks || begun.elapsed() >= BEHIND {
-                break info;
-            }
-            sleep(LOOK).await;
-        };
+        let stands = if let From::After(place) = ask.from { place } else { 0 };
+        let info = nats::look(&self.broker, GW_EVENT, stands).await?;
         // The default is to give up the oldest when it is full.
         let by_age_alone = info.config.discard != Default::default() && !info.config.max_age.is_zero();
         let state = info.state;
