@@ -105,6 +105,7 @@ fn step(event: &Message, sequence: u64, endpoint: &str, outcome: PushOutcome, at
         reason: None,
         replay: None,
         letter: None,
+        payload_ref: text(header::PAYLOAD_REF),
     })
 }
 

@@ -53,6 +53,10 @@ pub struct Attempt {
     /// The dead letter whose push it is, sent back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub letter: Option<u64>,
+    /// The object that holds the event's payload, where the event does not. A dead letter that is sent back may outlive
+    /// its event; this leads its receiver to the object then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_ref: Option<String>,
 }
 
 /// How a step of a push ended.

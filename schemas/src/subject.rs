@@ -185,6 +185,13 @@ pub fn attempt(org: &str, endpoint: &str, event: &str) -> String {
     format!("gw.attempt.{}.{}.{}", SubjectToken::new(org), SubjectToken::new(endpoint), SubjectToken::new(event))
 }
 
+/// What became of the pushes of an event, of one organisation or of any: a filter.
+#[must_use]
+pub fn attempts_of(org: Option<&str>, event: &str) -> String {
+    let org = org.map_or_else(|| "*".to_owned(), |org| SubjectToken::new(org).to_string());
+    format!("gw.attempt.{org}.*.{}", SubjectToken::new(event))
+}
+
 /// The dead letters of a stage and a reason, where given: a filter.
 #[must_use]
 pub fn dead_of(stage: Option<&str>, reason: Option<&str>) -> String {

@@ -93,6 +93,7 @@ pub(crate) async fn attempt_of(world: &mut World, org: &str, endpoint: &str) -> 
         reason: None,
         replay: None,
         letter: None,
+        payload_ref: None,
     }
 }
 

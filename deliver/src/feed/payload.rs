@@ -11,9 +11,10 @@ use axum::{
 };
 use nats::{
     Message,
-    topology::{self, GW_EVENT},
+    topology::{self, GW_ATTEMPT, GW_EVENT},
 };
 use schemas::{
+    attempt::Attempt,
     caller::Caller,
     header as names,
     problem::{Problem, Refusal},
@@ -61,8 +62,14 @@ pub(super) async fn payload(
 ) -> Result<Response, Error> {
     let Path(id) = id.map_err(|_| Error::NotFound)?;
     let seat = feed.reads.take(&caller)?;
-    let event = feed.event(&caller, &id).await?.ok_or(Error::NotFound)?;
-    let payload = feed.payload(&event).await?.ok_or(Error::NotFound)?;
+    if !is_id(&id) {
+        return Err(Error::NotFound);
+    }
+    let payload = match feed.event(&caller, &id).await? {
+        Some(event) => feed.payload(&event).await?,
+        None => feed.pushed(&caller, &id).await?,
+    };
+    let payload = payload.ok_or(Error::NotFound)?;
     let length = payload.len();
     // What a reader has begun to read it may end, also at a stop.
     let (line, taken) = Line::open(PATIENCE, CancellationToken::new());
@@ -86,9 +93,6 @@ async fn give(payload: Bytes, mut line: Line, _seat: Seat) {
 impl Feed {
     /// The event of this id, if the caller may see it.
     async fn event(&self, caller: &Caller, id: &str) -> Result<Option<Message>, Error> {
-        if id.is_empty() || id.len() > ID || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-            return Ok(None);
-        }
         let found = self.find(caller, id).await?;
         if found.is_some() || topology::stream_info(&self.broker, GW_EVENT).await?.config.num_replicas < 2 {
             return Ok(found);
@@ -109,14 +113,33 @@ impl Feed {
 
     /// Its payload; none where the object is not held any more.
     async fn payload(&self, event: &Message) -> Result<Option<Bytes>, Error> {
-        let Some(name) = event.header(names::PAYLOAD_REF).map(names::decode) else {
+        let text = |name| event.header(name).map(names::decode);
+        let Some(name) = text(names::PAYLOAD_REF) else {
             let embedded = serde_json::from_slice(&event.payload).ok().and_then(|Embedded { payload }| payload);
             return Ok(embedded.map(|payload| Bytes::from(payload.get().to_owned())));
         };
-        let body = self.payloads.get(&name).await?;
-        let provider = event.header(names::PROVIDER).map(names::decode);
-        Ok(body.map(|body| json(provider.as_deref(), body)))
+        self.object(&name, text(names::PROVIDER).as_deref()).await
     }
+
+    /// The payload of an event that the stream does not hold any more, by what its pushes tell: a dead letter that is
+    /// sent back outlives its event.
+    async fn pushed(&self, caller: &Caller, id: &str) -> Result<Option<Bytes>, Error> {
+        let filter = subject::attempts_of(caller.org.as_deref(), id);
+        let step = nats::last(&self.broker, GW_ATTEMPT, &filter).await?;
+        let step = step.and_then(|step| serde_json::from_slice::<Attempt>(&step.payload).ok());
+        match step {
+            Some(Attempt { payload_ref: Some(name), provider, .. }) => self.object(&name, Some(&provider)).await,
+            _ => Ok(None),
+        }
+    }
+
+    async fn object(&self, name: &str, provider: Option<&str>) -> Result<Option<Bytes>, Error> {
+        Ok(self.payloads.get(name).await?.map(|body| json(provider, body)))
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// The JSON of a body as it was received: as the event would hold it.

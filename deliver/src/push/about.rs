@@ -21,6 +21,8 @@ pub(super) struct About {
     pub(super) replay: Option<String>,
     /// The dead letter that was sent back, by its sequence.
     pub(super) letter: Option<u64>,
+    /// The object that holds the event's payload, where the event does not.
+    pub(super) payload_ref: Option<String>,
 }
 
 impl About {
@@ -36,6 +38,7 @@ impl About {
             kind: String::new(),
             replay: None,
             letter: None,
+            payload_ref: None,
         };
         about.learn(event);
         about
@@ -53,6 +56,7 @@ impl About {
             kind: String::new(),
             replay: retry.replay.clone(),
             letter: (retry.stream == topology::GW_DLQ).then_some(retry.sequence),
+            payload_ref: None,
         }
     }
 
@@ -62,6 +66,7 @@ impl About {
         self.provider = read(header::PROVIDER);
         self.delivery = read(header::DELIVERY);
         self.kind = read("ce-type");
+        self.payload_ref = event.header(header::PAYLOAD_REF).map(header::decode);
     }
 
     /// Whether this is the push's event, or its letter: a stream that was made anew has another's at the same place.
@@ -100,6 +105,7 @@ impl About {
             reason: None,
             replay: self.replay.clone(),
             letter: self.letter,
+            payload_ref: self.payload_ref.clone(),
         }
     }
 }

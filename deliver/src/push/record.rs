@@ -9,7 +9,7 @@ use schemas::{
     attempt::{Attempt, PushOutcome, Retry},
     cause::Chain,
     header::{self, Headers},
-    subject,
+    letter, subject,
 };
 use tokio::time::Instant;
 use tracing::warn;
@@ -23,19 +23,6 @@ use super::{
 /// How long one try to store may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(1);
-/// Who buries, in the subject of a dead letter.
-const STAGE: &str = "endpoint";
-/// What a dead letter adds to its event.
-const LETTER: [&str; 8] = [
-    header::DLQ_REASON,
-    header::DLQ_DETAIL,
-    header::DLQ_STREAM,
-    header::DLQ_SEQUENCE,
-    header::DLQ_SUBJECT,
-    header::ENDPOINT,
-    header::ATTEMPT,
-    header::REPLAY,
-];
 
 /// The gateway stops before it could be stored; the broker hands out again what led to it.
 #[derive(Debug)]
@@ -122,7 +109,9 @@ impl Engine {
     ) -> Result<(), Stopped> {
         let original = event.header(header::DLQ_SUBJECT).map_or_else(|| event.subject.clone(), header::decode);
         let mut headers = event.header_list();
-        headers.retain(|(name, _)| !LETTER.iter().any(|ours| name.eq_ignore_ascii_case(ours)));
+        letter::revive(&mut headers);
+        // It may be of a replay before: what died now says its own.
+        headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header::REPLAY));
         let mut put = |name: &str, value: &str| headers.push((name.to_owned(), header::encode(value)));
         put(header::DLQ_REASON, reason.as_str());
         put(header::DLQ_DETAIL, detail);
@@ -135,14 +124,14 @@ impl Engine {
             put(header::REPLAY, replay);
         }
         let run = about.run().unwrap_or_else(|| about.sequence.to_string());
-        let letter = Outgoing {
-            subject: subject::dead(STAGE, reason.as_str()),
-            id: format!("dlq:{STAGE}:{}:{}:{run}", about.endpoint, about.event),
+        let buried = Outgoing {
+            subject: subject::dead(letter::ENDPOINT, reason.as_str()),
+            id: format!("dlq:{}:{}:{}:{run}", letter::ENDPOINT, about.endpoint, about.event),
             headers,
             payload: event.payload.clone(),
             ..Outgoing::default()
         };
-        self.keep("a dead letter", || self.deps.dead.publish(letter.clone(), Instant::now() + PATIENCE)).await?;
+        self.keep("a dead letter", || self.deps.dead.publish(buried.clone(), Instant::now() + PATIENCE)).await?;
         self.metrics.died(reason.as_str());
         warn!(endpoint = about.endpoint, event = about.event, reason = reason.as_str(), detail, "push.dead");
         Ok(())
@@ -171,6 +160,7 @@ impl Engine {
     pub(super) async fn recall(&self, about: &mut About) {
         let Some((last, _)) = self.last_step(about).await else { return };
         (about.provider, about.delivery, about.kind) = (last.provider, last.delivery_id, last.kind);
+        about.payload_ref = last.payload_ref;
     }
 
     /// Stores until it is stored, or until the gateway stops and the broker does not answer.

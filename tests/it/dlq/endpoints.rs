@@ -1,10 +1,10 @@
 //! Letters of pushes.
 
-use nats::topology::{GW_ATTEMPT, GW_DLQ};
+use nats::topology::{GW_ATTEMPT, GW_DLQ, GW_EVENT};
 use reqwest::Method;
 use schemas::attempt::{Attempt, PushOutcome};
 use serde_json::{Value, json};
-use tests::{Answer, KEY, Reply, eventually};
+use tests::{Answer, KEY, Link, Reply, Webhook, eventually};
 
 use crate::replay::Ground;
 
@@ -73,6 +73,38 @@ async fn a_push_that_dies_again_leaves_one_letter() {
     assert_eq!(found.len(), 1);
     assert!(found[0].sequence > letter, "the new letter took the old one's place");
     assert_eq!(found[0].header("ce-id"), Some(event.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_is_sent_back_leads_its_receiver_to_a_large_payload_though_its_event_has_expired() {
+    let mut ground = Ground::start().await;
+    ground.world.link(&Link::repository("org_1", "42")).await;
+    ground.receiver.always("/hook", Reply::Status(500));
+    ground.endpoint("org_1", "/hook").await;
+    let sent = format!(r#"{{"repository":{{"id":42}},"x":"{}"}}"#, "x".repeat(600 * 1024));
+    ground.world.accept(&Webhook::new("github", "push", sent.clone())).await;
+    let letter = ground.world.stored(GW_DLQ, "gw.dlq.endpoint.exhausted", 1).await.remove(0);
+    ground.world.stored(GW_ATTEMPT, "gw.attempt.>", 2).await;
+    // As after the retention, which a letter outlives: neither the event nor what was told of its first push.
+    let broker = ground.world.broker().await;
+    for stream in [GW_EVENT, GW_ATTEMPT] {
+        nats::durable::purge(&broker, stream, ">", None).await.expect("purged");
+    }
+    let event = letter.header("ce-id").expect("an id").to_owned();
+    let payload = async |org: &str| {
+        let (path, headers) = (format!("/events/{event}/payload"), [("x-api-key", KEY), ("x-org-id", org)]);
+        ground.world.api_with(Method::GET, &path, None, &headers).await
+    };
+    assert_eq!(payload("org_1").await.status, 404, "nothing tells of it");
+
+    let before = ground.receiver.seen("/hook").len();
+    ground.receiver.always("/hook", Reply::Status(200));
+    assert_eq!(post(&ground, "redrive", json!({ "ids": [letter.sequence] })).await.status, 200);
+    let seen = ground.receiver.got("/hook", before + 1).await;
+    assert_eq!((seen[before].id(), &seen[before].json()["payload"]), (event.clone(), &Value::Null));
+    let found = payload("org_1").await;
+    assert_eq!((found.status, found.body.to_string().len()), (200, sent.len()));
+    assert_eq!(payload("org_2").await.status, 404);
 }
 
 #[tokio::test(flavor = "multi_thread")]
