@@ -45,7 +45,7 @@ def endpoint(gateway, org, port, path="/", **more):
 
 
 def gateway_of(bench, server, roles):
-    gateway = Gateway(bench, server, roles, env={"GW_ENDPOINT_ALLOW": "127.0.0.1/32"})
+    gateway = Gateway(bench, server, roles, env={"GW_ENDPOINT_ALLOW": "http://127.0.0.1/32"})
     gateway.ready()
     return gateway
 

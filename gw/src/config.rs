@@ -214,12 +214,13 @@ pub(crate) struct ServeArgs {
     /// The key that seals tokens. Only for the vault role.
     #[arg(long, env = "GW_ENCRYPTION_KEY", hide_env_values = true, value_name = "KEY", value_parser = secret, help_heading = "Vault")]
     pub(crate) encryption_key: Option<Secret>,
-    /// Networks and hosts that endpoints may be at beside public addresses: `10.0.0.0/8,hooks.internal`.
+    /// Networks and hosts that endpoints may be at beside public addresses: `10.0.0.0/8,http://hooks.internal`. Those
+    /// with `http://` may be called without TLS.
     #[arg(
         long,
         env = "GW_ENDPOINT_ALLOW",
         value_delimiter = ',',
-        value_name = "CIDR|HOST,…",
+        value_name = "[http://]CIDR|HOST,…",
         help_heading = "Endpoints"
     )]
     pub(crate) endpoint_allow: Vec<String>,

@@ -125,12 +125,12 @@ async fn everything_wrong_with_an_endpoint_is_said_at_once_and_makes_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_may_allow_what_is_inside() {
-    let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "10.0.0.0/8,hooks.internal");
+    let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "10.0.0.0/8,http://10.1.0.0/16,http://hooks.internal");
     let world = setup.start().await;
-    for url in ["http://10.1.2.3:8080/a", "http://hooks.internal/a"] {
+    for url in ["https://10.2.2.3/a", "http://10.1.2.3:8080/a", "http://hooks.internal/a"] {
         made(&world, json!({ "orgId": "org_1", "url": url })).await;
     }
-    for url in ["http://example.com/", "https://192.168.0.1/", "https://localhost/"] {
+    for url in ["http://10.2.2.3/a", "http://example.com/", "https://192.168.0.1/", "https://localhost/"] {
         let answer = world.api(Method::POST, "/endpoints", Some(json!({ "orgId": "org_1", "url": url }))).await;
         refused(&answer, 400, "invalid_body");
     }

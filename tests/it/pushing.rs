@@ -41,7 +41,7 @@ struct Made {
 
 impl Pushes {
     async fn start() -> Self {
-        Self::start_with(Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")).await
+        Self::start_with(Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32")).await
     }
 
     async fn start_with(setup: Setup) -> Self {
@@ -69,7 +69,7 @@ impl Pushes {
         let data = self.world.folder().join("data");
         let key = std::fs::read_to_string(data.join("endpoint.key")).expect("a key");
         let other = Setup::new()
-            .with("GW_ENDPOINT_ALLOW", "127.0.0.1/32")
+            .with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32")
             .with("GW_ROLE", "deliver")
             .with("GW_ENDPOINT_KEY", key)
             .with("DATABASE_URL", format!("sqlite://{}", data.join("gw.db").display()))

@@ -35,7 +35,7 @@ impl Ground {
 
     /// With a gateway that stores messages this way.
     pub(crate) async fn publishing(mode: &str) -> Self {
-        let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").with("GW_PUBLISH", mode);
+        let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").with("GW_PUBLISH", mode);
         Self { world: setup.start().await, receiver: Receiver::start().await }
     }
 

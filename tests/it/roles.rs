@@ -29,7 +29,7 @@ impl Roles {
             let setup = Setup::new()
                 .with("GW_ROLE", role)
                 .with("GW_TOPOLOGY", "check")
-                .with("GW_ENDPOINT_ALLOW", "127.0.0.1")
+                .with("GW_ENDPOINT_ALLOW", "http://127.0.0.1")
                 .with("NATS_URL", server.url(login(role)));
             setup.start_on(&url)
         };

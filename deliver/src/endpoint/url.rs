@@ -83,19 +83,23 @@ mod tests {
 
     #[test]
     fn what_the_operator_names_may_be_inside_and_without_tls() {
-        let reach = reach(&["10.0.0.0/8", "hooks.internal", "192.168.1.7", "fd00::/8"], false);
+        let reach = reach(&["http://10.0.0.0/8", "http://hooks.internal", "192.168.1.7", "http://fd00::/8"], false);
         for good in [
             "http://10.1.2.3/",
             "https://10.1.2.3/",
             "http://Hooks.Internal.:8080/x",
-            "http://192.168.1.7/",
+            "https://192.168.1.7/",
             "http://[fd12::1]/",
         ] {
             assert_eq!(check(good, &reach), Ok(()), "{good}");
         }
-        for bad in
-            ["https://11.0.0.1.localhost/", "http://192.168.1.8/", "http://x.hooks.internal/", "https://[fe80::1]/"]
-        {
+        for bad in [
+            "https://11.0.0.1.localhost/",
+            "http://192.168.1.7/",
+            "https://192.168.1.8/",
+            "http://x.hooks.internal/",
+            "https://[fe80::1]/",
+        ] {
             assert!(check(bad, &reach).is_err(), "{bad}");
         }
     }

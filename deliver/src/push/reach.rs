@@ -21,15 +21,29 @@ pub struct Reach(Arc<Rules>);
 
 #[derive(Debug, Default)]
 struct Rules {
-    networks: Vec<IpNet>,
-    /// In lower case.
-    hosts: Vec<String>,
+    named: Vec<Named>,
     dev: bool,
+}
+
+/// What the operator named.
+#[derive(Debug)]
+struct Named {
+    place: Place,
+    /// Whether requests may go there without TLS.
+    plain: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    Network(IpNet),
+    Host(String),
 }
 
 /// An entry of `GW_ENDPOINT_ALLOW` that is neither a network nor a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{entry:?} is neither a network, as in 10.0.0.0/8, nor a host, as in hooks.internal")]
+#[error(
+    "{entry:?} is neither a network, as in 10.0.0.0/8, nor a host, as in hooks.internal; http:// before it allows plain http"
+)]
 pub struct BadReach {
     /// As it was given.
     pub entry: String,
@@ -40,7 +54,7 @@ pub struct BadReach {
 pub enum Refusal {
     /// It is neither http nor https.
     Scheme,
-    /// It is http, and its host is not named by the operator.
+    /// It is http, which the operator did not allow there.
     Plain,
     /// It names no host.
     NoHost,
@@ -54,7 +68,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scheme => "must begin with https://",
-            Self::Plain => "must begin with https://, unless the operator allows its host by GW_ENDPOINT_ALLOW",
+            Self::Plain => "must begin with https://; the operator can allow plain http to a host by GW_ENDPOINT_ALLOW=http://<host>",
             Self::NoHost => "names no host",
             Self::Credentials => "must not hold a user or password; use a header",
             Self::Address => "is no public address; the operator can allow it by GW_ENDPOINT_ALLOW",
@@ -64,18 +78,12 @@ impl fmt::Display for Refusal {
 
 impl Reach {
     /// Reads what the operator named: networks (`10.0.0.0/8`), addresses, and hosts (`hooks.internal`), which may be
-    /// at any address. A development gateway also allows loopback and plain http.
+    /// at any address; `http://` before one of them allows requests without TLS. A development gateway also allows
+    /// loopback and plain http.
     pub fn parse(list: &[String], dev: bool) -> Result<Self, BadReach> {
-        let mut rules = Rules { dev, ..Rules::default() };
-        for entry in list.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty()) {
-            let network = entry.parse::<IpNet>().or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
-            match network {
-                Ok(network) => rules.networks.push(network.trunc()),
-                Err(_) if is_host(entry) => rules.hosts.push(entry.to_ascii_lowercase()),
-                Err(_) => return Err(BadReach { entry: entry.to_owned() }),
-            }
-        }
-        Ok(Self(Arc::new(rules)))
+        let entries = list.iter().map(|entry| entry.trim()).filter(|entry| !entry.is_empty());
+        let named = entries.map(|entry| Named::parse(entry).ok_or_else(|| BadReach { entry: entry.to_owned() }));
+        Ok(Self(Arc::new(Rules { named: named.collect::<Result<_, _>>()?, dev })))
     }
 
     /// Why no request may go to this URL, if its text alone tells. What it does not tell is found out when the host's
@@ -91,7 +99,7 @@ impl Reach {
         let Some(host) = Host::of(url) else { return Some(Refusal::NoHost) };
         let inside = match &host {
             Host::Address(address) => !self.allows_address(*address),
-            Host::Name(name) => is_localhost(name) && !self.0.dev && !self.names(name),
+            Host::Name(name) => is_localhost(name) && !self.0.dev && self.entries(name).next().is_none(),
         };
         if inside {
             return Some(Refusal::Address);
@@ -101,31 +109,51 @@ impl Reach {
 
     /// Whether a connection to this address may be made, for a host of this name.
     pub(crate) fn allows(&self, host: &str, address: IpAddr) -> bool {
-        self.names(host) || self.allows_address(address)
+        self.entries(host).next().is_some() || self.allows_address(address)
     }
 
     fn allows_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address::is_public(address) || self.grants(address)
-    }
-
-    /// Whether the operator allows what would not be allowed otherwise.
-    fn grants(&self, address: IpAddr) -> bool {
-        let address = address.to_canonical();
-        self.0.dev && address.is_loopback() || self.0.networks.iter().any(|network| network.contains(&address))
+        address::is_public(address) || self.0.dev && address.is_loopback() || self.networks(address).next().is_some()
     }
 
     fn allows_plain(&self, host: &Host) -> bool {
         self.0.dev
             || match host {
-                Host::Address(address) => self.grants(*address),
-                Host::Name(name) => self.names(name),
+                Host::Address(address) => self.networks(address.to_canonical()).any(|named| named.plain),
+                Host::Name(name) => self.entries(name).any(|named| named.plain),
             }
     }
 
-    fn names(&self, host: &str) -> bool {
+    /// The networks that hold an address.
+    fn networks(&self, address: IpAddr) -> impl Iterator<Item = &Named> {
+        self.0.named.iter().filter(move |named| matches!(&named.place, Place::Network(net) if net.contains(&address)))
+    }
+
+    /// The entries of a host.
+    fn entries(&self, host: &str) -> impl Iterator<Item = &Named> {
         let host = host.strip_suffix('.').unwrap_or(host);
-        self.0.hosts.iter().any(|named| named.eq_ignore_ascii_case(host))
+        self.0
+            .named
+            .iter()
+            .filter(move |named| matches!(&named.place, Place::Host(named) if named.eq_ignore_ascii_case(host)))
+    }
+}
+
+impl Named {
+    fn parse(entry: &str) -> Option<Self> {
+        let (plain, place) = match entry.strip_prefix("http://") {
+            Some(place) => (true, place),
+            None => (false, entry),
+        };
+        // As a URL has an address of version 6.
+        let bare = place.strip_prefix('[').and_then(|place| place.strip_suffix(']')).unwrap_or(place);
+        let network = place.parse::<IpNet>().or_else(|_| bare.parse::<IpAddr>().map(IpNet::from));
+        let place = match network {
+            Ok(network) => Place::Network(network.trunc()),
+            Err(_) => Place::Host(is_host(place).then(|| place.to_owned())?),
+        };
+        Some(Self { place, plain })
     }
 }
 

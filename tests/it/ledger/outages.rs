@@ -204,7 +204,7 @@ async fn what_the_broker_lost_and_got_again_is_counted_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_that_the_broker_lost_is_routed_again_and_pushed_and_adds_up() {
-    let mut world = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").start().await;
+    let mut world = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").start().await;
     if !world.owns_broker() {
         return tests::skip("a broker that loses messages", "the broker is shared");
     }

@@ -78,19 +78,19 @@ async fn delivered(mut world: World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_delivered_stays_delivered_in_a_rebuild_after_its_attempts_are_given_up() {
-    delivered(Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").start().await).await;
+    delivered(Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgresql_what_was_delivered_stays_delivered_in_a_rebuild_as_well() {
     let Some(postgres) = Postgres::start().await else { return };
-    let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").with("DATABASE_URL", postgres.url());
+    let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").with("DATABASE_URL", postgres.url());
     delivered(setup.start().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_whose_attempts_were_given_up_before_the_ledger_read_them_is_not_called_lost() {
-    let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32").with("GW_MAX_BYTES", "GW_ATTEMPT=4KiB");
+    let setup = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").with("GW_MAX_BYTES", "GW_ATTEMPT=4KiB");
     let mut world = setup.with("GW_ROLE", "ingest,router,deliver,vault").start().await;
     let receiver = Receiver::start().await;
     let endpoint = endpoint(&mut world, &receiver).await;

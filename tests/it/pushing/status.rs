@@ -61,7 +61,7 @@ async fn a_disabled_endpoint_keeps_its_place_and_its_timers_become_dead_letters(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_expires_while_an_endpoint_is_disabled_is_counted_and_the_rest_arrives() {
-    let allowed = Setup::new().with("GW_ENDPOINT_ALLOW", "127.0.0.1/32");
+    let allowed = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32");
     let mut pushes = Pushes::start_with(allowed.with("GW_RETENTION", "8s")).await;
     let endpoint = pushes.endpoint("/hook", json!({})).await;
     pushes.event(0).await;

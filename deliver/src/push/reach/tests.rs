@@ -91,21 +91,25 @@ fn a_url_is_https_without_credentials() {
 }
 
 #[test]
-fn the_operator_allows_networks_and_hosts_and_plain_http_to_them() {
+fn the_operator_allows_networks_and_hosts_and_plain_http_where_it_is_said() {
     let some = reach(&["10.0.0.0/8", "fd00::/8", "192.168.7.7", "Hooks.Internal", ""], false);
-    for url in [
-        "http://10.9.9.9/",
-        "https://[fd00::5]/",
-        "http://[::ffff:10.0.0.1]/",
-        "http://192.168.7.7/",
-        "http://hooks.internal/",
-    ] {
-        assert_eq!(refused(&some, url), None, "{url}");
+    for inside in ["10.9.9.9", "[fd00::5]", "[::ffff:10.0.0.1]", "192.168.7.7", "hooks.internal"] {
+        assert_eq!(refused(&some, &format!("https://{inside}/")), None, "{inside}");
+        assert_eq!(refused(&some, &format!("http://{inside}/")), Some(Refusal::Plain), "{inside}");
     }
-    assert_eq!(refused(&some, "http://192.168.7.8/"), Some(Refusal::Address));
-    assert_eq!(refused(&some, "http://other.internal/"), Some(Refusal::Plain));
+    assert_eq!(refused(&some, "https://192.168.7.8/"), Some(Refusal::Address));
     assert!(some.allows("hooks.internal", "127.0.0.1".parse().expect("an address")), "a named host may be anywhere");
     assert!(!some.allows("other.internal", "127.0.0.1".parse().expect("an address")));
+
+    let plain = reach(&["http://10.0.0.0/8", "10.1.0.0/16", "http://[fd00::5]", "http://Hooks.Internal"], false);
+    for inside in ["10.9.9.9", "10.1.0.1", "[fd00::5]", "[::ffff:10.0.0.1]", "hooks.internal."] {
+        for scheme in ["http", "https"] {
+            assert_eq!(refused(&plain, &format!("{scheme}://{inside}/")), None, "{scheme} {inside}");
+        }
+    }
+    assert_eq!(refused(&plain, "http://192.168.7.8/"), Some(Refusal::Address));
+    assert_eq!(refused(&plain, "http://other.internal/"), Some(Refusal::Plain));
+    assert_eq!(refused(&plain, "http://1.1.1.1/"), Some(Refusal::Plain));
 }
 
 #[test]
@@ -120,8 +124,20 @@ fn a_development_gateway_reaches_itself_and_nothing_else_inside() {
 
 #[test]
 fn an_entry_that_is_neither_is_named() {
-    for bad in ["10.0.0.0/33", "10.0.0", "https://hooks.internal", "a b", "*.internal", "hooks..internal", "1.2.3.4.5"]
-    {
+    for bad in [
+        "10.0.0.0/33",
+        "10.0.0",
+        "https://hooks.internal",
+        "http://",
+        "http://hooks.internal/",
+        "http://http://hooks.internal",
+        "http://[10.0.0.0/8]",
+        "http://10.0.0.1:80",
+        "a b",
+        "*.internal",
+        "hooks..internal",
+        "1.2.3.4.5",
+    ] {
         let entries = ["10.0.0.0/8".to_owned(), bad.to_owned()];
         assert_eq!(Reach::parse(&entries, false).expect_err(bad), BadReach { entry: bad.to_owned() });
     }
