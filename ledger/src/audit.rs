@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 use utoipa::ToSchema;
 
-use crate::{Inner, error::Error, extent::Extent, position, source::Source};
+use crate::{Inner, error::Error, extent::Extent, lease, position, source::Source};
 
 /// How often it is added up by itself, at most.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -119,6 +119,7 @@ pub(crate) async fn watch(inner: &Inner) {
 }
 
 async fn once(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
+    let rebuilt = lease::rebuilt(&inner.deps.db).await?.ok_or(Error::Rebuilding)?;
     let floors = Floors { live: floor(inner, ROUTER).await?, history: floor(inner, ROUTER_HISTORY).await? };
     let pushed = endpoints::floors(inner).await?;
     let mut extents = BTreeMap::new();
@@ -137,6 +138,10 @@ async fn once(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
     let providers = providers::add_up(&moment).await?;
     let organisations = organisations::add_up(&moment).await?;
     let endpoints = endpoints::add_up(&moment, &pushed).await?;
+    // A rebuild took rows away meanwhile.
+    if lease::rebuilt(&inner.deps.db).await? != Some(rebuilt) {
+        return Err(Error::Rebuilding);
+    }
     let error = providers.iter().map(|provider| provider.error.abs()).sum::<i64>()
         + organisations.iter().map(|organisation| organisation.error.abs()).sum::<i64>()
         + endpoints.iter().map(|endpoint| endpoint.error.abs()).sum::<i64>();

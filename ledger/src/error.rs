@@ -25,6 +25,9 @@ pub(crate) enum Error {
         /// Up to where it was waited for.
         sequence: i64,
     },
+    /// Its rows are taken away and made anew.
+    #[error("the ledger is being rebuilt; `gw ledger status` says how far it is")]
+    Rebuilding,
     /// The database failed, or holds what nothing may write.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -41,7 +44,9 @@ impl Error {
             Self::Narrowed => Problem::new(403, "other_organisation", "Not this organisation's")
                 .detail("This is about all organisations, and the caller is narrowed to one."),
             Self::Request(error) => error.problem(),
-            Self::Behind { .. } => Problem::new(503, "ledger_behind", "The ledger is behind").detail(self.to_string()),
+            Self::Behind { .. } | Self::Rebuilding => {
+                Problem::new(503, "ledger_behind", "The ledger is behind").detail(self.to_string())
+            }
             Self::Store(error) if error.is_passing() => {
                 Problem::new(503, "store_unavailable", "The database does not answer")
             }

@@ -48,7 +48,7 @@ pub(crate) async fn run(inner: &Inner, lease: &Lease) -> Result<(), Error> {
     for statement in ["delete from ledger_endpoints", "update ledger_positions set sequence = 0"] {
         sqlx::query(statement).execute(&mut *write).await?;
     }
-    lease::rebuild_done(&mut write).await?;
+    lease::rebuild_done(&mut write, lease.clock.now()).await?;
     write.commit().await?;
     info!("ledger.rebuild: the streams are read again from their first messages");
     Ok(())

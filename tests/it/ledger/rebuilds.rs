@@ -1,5 +1,7 @@
 //! A rebuild forgets nothing that only the ledger knows by now.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use nats::topology;
 use reqwest::Method;
 use serde_json::json;
@@ -41,6 +43,37 @@ async fn rebuild(world: &World) {
     let (code, said, error) = world.gw(&["ledger", "rebuild"]).await;
     assert_eq!(code, 0, "{said}{error}");
     caught_up(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_amid_rebuilds_says_that_the_ledger_is_behind_and_never_that_something_is_lost() {
+    let mut world = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").start().await;
+    let receiver = Receiver::start().await;
+    let endpoint = endpoint(&mut world, &receiver).await;
+    pushed(&mut world, &receiver, 40).await;
+    adds_up(&world, &endpoint, &[("admitted", 40), ("delivered", 40)]).await;
+    let done = AtomicBool::new(false);
+    let rebuilds = async {
+        for _ in 0..4 {
+            rebuild(&world).await;
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    let audits = async {
+        let (mut added_up, mut behind) = (0, 0);
+        while !done.load(Ordering::Relaxed) {
+            let answer = get(&world, "/audit").await;
+            match answer.status {
+                200 => assert_eq!(answer.body["error"], 0, "{}", answer.body),
+                _ => assert_eq!((answer.status, &answer.body["code"]), (503, &json!("ledger_behind")), "{answer:?}"),
+            }
+            *(if answer.status == 200 { &mut added_up } else { &mut behind }) += 1;
+        }
+        (added_up, behind)
+    };
+    let ((), (added_up, behind)) = tokio::join!(rebuilds, audits);
+    assert!(added_up > 0 && behind > 0, "{added_up} added up, {behind} met a rebuild");
+    adds_up(&world, &endpoint, &[("admitted", 40), ("delivered", 40)]).await;
 }
 
 async fn delivered(mut world: World) {
