@@ -43,6 +43,7 @@ NOTES = [
     "edge: gw serve --role ingest, RUST_LOG=warn, GW_PUBLISH=auto unless the case says otherwise",
     "retained deliveries, the ledger's, and the webhooks of small events have bodies of 300 bytes; everything else is a GitHub push of 7 KiB",
     "nats-server runs with GOGC=200, as the gateway starts it",
+    "the server keeps a file for each consumer and replaces it ten times a second at work; ext4 makes a new file the slower the more of them it lately deleted, so that pushes to many receivers vary from run to run",
     "a replay to a subject is of as many events as GW_REPLAY holds: full, it gives up its oldest, which costs more",
     "bodies repeat, so that they take far less room on the disk than real ones",
 ]
@@ -266,6 +267,15 @@ def retained(bench):
 # The run
 
 
+def filesystem(folder):
+    """The type of the file system that a folder is on."""
+    folder = folder.resolve()
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    # Of several at one place the last is seen.
+    above = [(len(mount[1]), at, mount[2]) for at, mount in enumerate(mounts) if Path(mount[1]) in (folder, *folder.parents)]
+    return max(above)[2] if above else "unknown"
+
+
 def machine():
     model = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -273,6 +283,7 @@ def machine():
         "processors": os.cpu_count(),
         "model": model[0] if model else "unknown",
         "kernel": platform.release(),
+        "filesystem": filesystem(TARGET),
         "load_before": os.getloadavg(),
         "commit": commit.stdout.decode().strip(),
     }
