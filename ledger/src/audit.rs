@@ -75,14 +75,15 @@ type Totals = BTreeMap<(String, String), BTreeMap<String, i64>>;
 
 /// Adds up, and again where something does not: much moves meanwhile.
 pub(crate) async fn run(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
-    let mut report = once(inner, at).await?;
-    for _ in 1..TRIES {
-        if report.error == 0 {
-            break;
+    let mut tries = 1;
+    let report = loop {
+        match once(inner, at).await? {
+            Some(report) if report.error == 0 || tries == TRIES => break report,
+            None if tries == TRIES => return Err(Error::Rebuilding),
+            _ => tries += 1,
         }
         sleep(AGAIN).await;
-        report = once(inner, at).await?;
-    }
+    };
     if at.is_some() {
         // The metrics tell of now.
         return Ok(report);
@@ -118,8 +119,9 @@ pub(crate) async fn watch(inner: &Inner) {
     }
 }
 
-async fn once(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
-    let rebuilt = lease::rebuilt(&inner.deps.db).await?.ok_or(Error::Rebuilding)?;
+/// Nothing where a rebuild took rows away meanwhile.
+async fn once(inner: &Inner, at: Option<i64>) -> Result<Option<Report>, Error> {
+    let rebuilt = rebuilt(inner).await?;
     let floors = Floors { live: floor(inner, ROUTER).await?, history: floor(inner, ROUTER_HISTORY).await? };
     let pushed = endpoints::floors(inner).await?;
     let mut extents = BTreeMap::new();
@@ -138,14 +140,25 @@ async fn once(inner: &Inner, at: Option<i64>) -> Result<Report, Error> {
     let providers = providers::add_up(&moment).await?;
     let organisations = organisations::add_up(&moment).await?;
     let endpoints = endpoints::add_up(&moment, &pushed).await?;
-    // A rebuild took rows away meanwhile.
-    if lease::rebuilt(&inner.deps.db).await? != Some(rebuilt) {
-        return Err(Error::Rebuilding);
-    }
     let error = providers.iter().map(|provider| provider.error.abs()).sum::<i64>()
         + organisations.iter().map(|organisation| organisation.error.abs()).sum::<i64>()
         + endpoints.iter().map(|endpoint| endpoint.error.abs()).sum::<i64>();
-    Ok(Report { at: moment.at, streams, router: floors, providers, organisations, endpoints, error })
+    let report = Report { at: moment.at, streams, router: floors, providers, organisations, endpoints, error };
+    Ok((lease::rebuilt(&inner.deps.db).await? == Some(rebuilt)).then_some(report))
+}
+
+/// Waits until no rebuild is under way, and tells which was the last.
+async fn rebuilt(inner: &Inner) -> Result<i64, Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(rebuilt) = lease::rebuilt(&inner.deps.db).await? {
+            return Ok(rebuilt);
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Rebuilding);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Up to where a router is done; nothing where it has no consumer.

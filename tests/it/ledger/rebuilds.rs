@@ -46,7 +46,7 @@ async fn rebuild(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_audit_amid_rebuilds_says_that_the_ledger_is_behind_and_never_that_something_is_lost() {
+async fn an_audit_amid_rebuilds_waits_for_them_and_calls_nothing_lost() {
     let mut world = Setup::new().with("GW_ENDPOINT_ALLOW", "http://127.0.0.1/32").start().await;
     let receiver = Receiver::start().await;
     let endpoint = endpoint(&mut world, &receiver).await;
@@ -60,19 +60,12 @@ async fn an_audit_amid_rebuilds_says_that_the_ledger_is_behind_and_never_that_so
         done.store(true, Ordering::Relaxed);
     };
     let audits = async {
-        let (mut added_up, mut behind) = (0, 0);
         while !done.load(Ordering::Relaxed) {
             let answer = get(&world, "/audit").await;
-            match answer.status {
-                200 => assert_eq!(answer.body["error"], 0, "{}", answer.body),
-                _ => assert_eq!((answer.status, &answer.body["code"]), (503, &json!("ledger_behind")), "{answer:?}"),
-            }
-            *(if answer.status == 200 { &mut added_up } else { &mut behind }) += 1;
+            assert_eq!((answer.status, &answer.body["error"]), (200, &json!(0)), "{answer:?}");
         }
-        (added_up, behind)
     };
-    let ((), (added_up, behind)) = tokio::join!(rebuilds, audits);
-    assert!(added_up > 0 && behind > 0, "{added_up} added up, {behind} met a rebuild");
+    tokio::join!(rebuilds, audits);
     adds_up(&world, &endpoint, &[("admitted", 40), ("delivered", 40)]).await;
 }
 
