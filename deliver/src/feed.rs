@@ -15,7 +15,9 @@ use axum::{
 use nats::{Broker, Follower, Next, Payloads, topology};
 use schemas::{
     caller::Caller,
+    endpoint::Pattern,
     header as names,
+    instant::Moment,
     problem::{Problem, Refusal},
 };
 use tokio_util::sync::CancellationToken;
@@ -88,13 +90,13 @@ pub(crate) fn api(feed: Feed) -> OpenApiRouter {
     path = "/events/stream",
     tag = "events",
     params(
-        ("orgId" = Option<String>, Query, description = "The organisation; the key's own without it"),
-        ("types" = Option<String>, Query, description = "Patterns separated by commas: a type, `<provider>:*`, `<provider>:<entity>.*`, or `*`"),
+        ("orgId" = Option<String>, Query, description = "The organisation; the key's own without it", min_length = 1, max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"),
+        ("types" = inline(Option<Vec<Pattern>>), Query, style = Form, explode = false, description = "Only these types; all of them without it", min_items = 1, max_items = 50),
         ("history" = Option<bool>, Query, description = "Also backfilled and replayed events"),
-        ("from" = Option<String>, Query, description = "`now`, `first`, or a sequence to begin with"),
-        ("since" = Option<String>, Query, description = "A time to begin with: `15m`, or RFC 3339"),
-        ("lastEventId" = Option<String>, Query, description = "In the place of the header"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")
+        ("from" = Option<String>, Query, description = "`now`, `first`, or a sequence to begin with", pattern = "^(now|first|[0-9]{1,19})$"),
+        ("since" = inline(Option<Moment>), Query, description = "A time to begin with"),
+        ("lastEventId" = Option<String>, Query, description = "In the place of the header", pattern = "^[0-9]{1,19}$"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen", pattern = "^ *[0-9]{1,19} *$")
     ),
     responses(
         (status = 200, description = "Events", content_type = "text/event-stream", body = String),

@@ -6,6 +6,7 @@
 mod broker;
 mod database;
 mod eventually;
+mod excerpt;
 mod process;
 mod receiver;
 mod webhook;
@@ -14,6 +15,7 @@ mod world;
 pub use broker::Isolation;
 pub use database::Postgres;
 pub use eventually::{eventually, eventually_within, never};
+pub use excerpt::Excerpt;
 pub use process::{Gateway, gw_binary, kill, memory};
 pub use receiver::{Receiver, Reply, Seen};
 pub use webhook::{Webhook, sign};
