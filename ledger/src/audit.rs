@@ -163,11 +163,8 @@ async fn rebuilt(inner: &Inner) -> Result<i64, Error> {
 
 /// Up to where a router is done; nothing where it has no consumer.
 async fn floor(inner: &Inner, consumer: &str) -> Result<i64, Error> {
-    match topology::consumer_info(&inner.deps.broker, topology::GW_WEBHOOK, consumer).await {
-        Ok(info) => Ok(i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX)),
-        Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => Ok(0),
-        Err(error) => Err(error.into()),
-    }
+    let info = topology::find_consumer(&inner.deps.broker, topology::GW_WEBHOOK, consumer).await?;
+    Ok(info.map_or(0, |info| i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX)))
 }
 
 /// Waits until the ledger has read what the streams held.

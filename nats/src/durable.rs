@@ -7,7 +7,7 @@ use std::{
 
 use async_nats::{
     Subscriber,
-    jetstream::consumer::{AckPolicy, Config, Info, ReplayPolicy},
+    jetstream::consumer::{AckPolicy, Config, ReplayPolicy},
 };
 use futures_util::StreamExt;
 use schemas::instant;
@@ -18,7 +18,7 @@ use crate::{
     connect::Broker,
     error::{Code, Error},
     read::{Start, policy},
-    topology::ACK_WAIT,
+    topology::{self, ACK_WAIT},
 };
 
 /// Marks a consumer as ours, in its metadata.
@@ -75,11 +75,7 @@ impl Found {
 
 /// What the server knows of a consumer, or none where there is no such.
 pub async fn find(broker: &Broker, stream: &str, name: &str) -> Result<Option<Found>, Error> {
-    match broker.api::<Info>(&format!("CONSUMER.INFO.{stream}.{name}"), &Map::new()).await {
-        Ok(info) => Ok(Some(Found { config: info.config })),
-        Err(error) if error.code() == Some(Code::ConsumerNotFound) => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(topology::find_consumer(broker, stream, name).await?.map(|info| Found { config: info.config }))
 }
 
 /// Makes a consumer, or brings the one that was found to what is wanted. It keeps its place.

@@ -320,7 +320,7 @@ pub async fn diff(broker: &Broker, settings: &Settings) -> Result<Vec<Plan>, Err
             let durable = consumer.durable_name.as_deref().unwrap_or_default();
             let found = match (&info, durable) {
                 (None, _) => None,
-                (Some(_), durable) => consumer_config(broker, &name, durable).await?,
+                (Some(_), durable) => find_consumer(broker, &name, durable).await?.map(|info| info.config),
             };
             match found {
                 Some(found) if diff::same_consumer(&found, consumer) => {}
@@ -368,13 +368,14 @@ pub async fn consumer_info(
     broker.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), &serde_json::Map::new()).await
 }
 
-async fn consumer_config(
+/// A consumer's state, or none where there is no such.
+pub async fn find_consumer(
     broker: &Broker,
     stream: &str,
     consumer: &str,
-) -> Result<Option<async_nats::jetstream::consumer::Config>, Error> {
+) -> Result<Option<async_nats::jetstream::consumer::Info>, Error> {
     match consumer_info(broker, stream, consumer).await {
-        Ok(info) => Ok(Some(info.config)),
+        Ok(info) => Ok(Some(info)),
         Err(error) if error.code() == Some(Code::ConsumerNotFound) => Ok(None),
         Err(error) => Err(error),
     }

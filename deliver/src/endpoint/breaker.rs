@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt, stream};
 use nats::{
-    Broker, Code,
+    Broker,
     topology::{self, GW_EVENT},
 };
 use schemas::{cause::Chain, endpoint};
@@ -23,9 +23,8 @@ pub(super) async fn told(broker: &Broker, endpoints: Vec<Shown>) -> Vec<Shown> {
 }
 
 async fn left_alone_until(broker: &Broker, id: &str) -> Option<i64> {
-    match topology::consumer_info(broker, GW_EVENT, id).await {
-        Ok(info) => endpoint::left_alone_until(info.config.metadata.get(endpoint::BREAKER)?),
-        Err(error) if error.code() == Some(Code::ConsumerNotFound) => None,
+    match topology::find_consumer(broker, GW_EVENT, id).await {
+        Ok(info) => endpoint::left_alone_until(info?.config.metadata.get(endpoint::BREAKER)?),
         Err(error) => {
             debug!(error = %Chain(&error), endpoint = id, "endpoint.breaker_unknown");
             None

@@ -82,11 +82,8 @@ pub(super) async fn floors(inner: &Inner) -> Result<Floors, Error> {
 
 /// Up to where a consumer of events is done, if there is one.
 async fn floor(inner: &Inner, consumer: &str) -> Result<Option<i64>, Error> {
-    match topology::consumer_info(&inner.deps.broker, GW_EVENT, consumer).await {
-        Ok(info) => Ok(Some(i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX))),
-        Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    let info = topology::find_consumer(&inner.deps.broker, GW_EVENT, consumer).await?;
+    Ok(info.map(|info| i64::try_from(info.ack_floor.stream_sequence).unwrap_or(i64::MAX)))
 }
 
 /// Rows by endpoint and state, and those that no version admits.
@@ -242,11 +239,7 @@ async fn lost(moment: &Moment<'_>, endpoint: &str, floor: Floor, told: i64) -> R
 async fn timers(moment: &Moment<'_>, endpoint: &str, scheduled: i64) -> Result<i64, Error> {
     let broker = &moment.inner.deps.broker;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let done = match topology::consumer_info(broker, GW_RETRY, RETRY).await {
-        Ok(info) => info.ack_floor.stream_sequence,
-        Err(error) if error.code() == Some(nats::Code::ConsumerNotFound) => 0,
-        Err(error) => return Err(error.into()),
-    };
+    let done = topology::find_consumer(broker, GW_RETRY, RETRY).await?.map_or(0, |info| info.ack_floor.stream_sequence);
     let waiting = number(nats::count(broker, GW_RETRY, &[subject::retries_scheduled_of(endpoint)], 1).await?);
     let due = number(nats::count(broker, GW_RETRY, &[subject::retries_due_of(endpoint)], done + 1).await?);
     let moved = Extent::ask(broker, GW_ATTEMPT).await?.last - moment.extent(Source::Attempts)?.last;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use nats::{
-    Broker, Code, Message,
+    Broker, Message,
     topology::{self, GW_EVENT, GW_RETRY},
 };
 use schemas::{
@@ -72,10 +72,7 @@ pub(super) async fn why(db: &Db, broker: &Broker, endpoint: &str) -> Result<Opti
         EndpointStatus::Paused => Ok(Some("paused")),
         EndpointStatus::Disabled => Ok(Some("disabled")),
         EndpointStatus::Active => {
-            let info = match topology::consumer_info(broker, GW_EVENT, endpoint).await {
-                Err(error) if error.code() == Some(Code::ConsumerNotFound) => return Ok(None),
-                info => info?,
-            };
+            let Some(info) = topology::find_consumer(broker, GW_EVENT, endpoint).await? else { return Ok(None) };
             let breaker = info.config.metadata.get(endpoint::BREAKER);
             Ok(breaker.and_then(|breaker| endpoint::left_alone_until(breaker)).map(|_until| "breaker"))
         }
