@@ -2,12 +2,12 @@
 
 use axum::{
     Extension, Json,
-    extract::{Path, Query, State, rejection::PathRejection, rejection::QueryRejection},
+    extract::{Path, RawQuery, State, rejection::PathRejection},
     http::StatusCode,
 };
 use schemas::{
     caller::Caller,
-    fields::{Fault, Faults},
+    fields::{Fault, Fields},
     instant::Moment,
     problem::Refusal,
     provider::ProviderId,
@@ -15,7 +15,7 @@ use schemas::{
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-use web::RequestError;
+use web::{RequestError, parameters};
 
 use crate::{
     Ledger,
@@ -41,13 +41,6 @@ pub(crate) fn routes(ledger: Ledger) -> OpenApiRouter {
         .with_state(ledger)
 }
 
-type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
-
-fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Error> {
-    let unreadable = |rejection: QueryRejection| Faults::one("query", Fault::Says(rejection.body_text().into()));
-    query.map(|Query(pairs)| pairs).map_err(|rejection| RequestError::Query(unreadable(rejection)).into())
-}
-
 /// A page of deliveries, the newest first.
 #[utoipa::path(
     get,
@@ -69,10 +62,13 @@ fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Error> {
 async fn page(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,
-    query: Pairs,
+    query: RawQuery,
 ) -> Result<Json<Page>, Error> {
     let deps = &ledger.0.deps;
-    let params = Params::read(&pairs(query)?, deps.clock.now()).map_err(RequestError::Query)?;
+    let query = parameters(query)?;
+    let mut fields = Fields::of_query(&query).map_err(RequestError::Query)?;
+    let params = Params::read(&mut fields, deps.clock.now());
+    fields.faults.none_or(Some(())).map_err(RequestError::Query)?;
     if params.org.as_ref().is_some_and(|org| !caller.sees(org)) {
         return Err(Error::NotFound);
     }
@@ -145,21 +141,17 @@ async fn rebuild(
 async fn add_up(
     State(ledger): State<Ledger>,
     Extension(caller): Extension<Caller>,
-    query: Pairs,
+    query: RawQuery,
 ) -> Result<Json<Report>, Error> {
     everyone(&caller)?;
-    let mut at = None;
-    let mut faults = Faults::default();
-    for (name, value) in pairs(query)? {
-        match (name.as_str(), value.parse::<i64>()) {
-            ("at", Ok(sequence)) if sequence > 0 => at = Some(sequence),
-            ("at", _) => faults.add("at", Fault::MustBe("a sequence of GW_WEBHOOK")),
-            _ => faults.add("query", Fault::Says("has no parameter but at".into())),
-        }
-    }
-    if !faults.is_empty() {
-        return Err(RequestError::Query(faults).into());
-    }
+    let query = parameters(query)?;
+    let mut fields = Fields::of_query(&query).map_err(RequestError::Query)?;
+    fields.only(&["at"]);
+    let at = fields.optional("at").and_then(|text| {
+        let sequence = text.parse::<i64>().ok().filter(|sequence| *sequence > 0);
+        sequence.or_else(|| fields.fault("at", Fault::MustBe("a sequence of GW_WEBHOOK")))
+    });
+    fields.faults.none_or(Some(())).map_err(RequestError::Query)?;
     Ok(Json(audit::run(&ledger.0, at).await?))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::problem::Problem;
+use crate::{instant, problem::Problem};
 use serde_json::{Map, Value};
 
 /// Characters a text may have.
@@ -170,6 +170,19 @@ impl<'a> Fields<'a> {
             let shown: String = name.chars().filter(|letter| !letter.is_control()).take(60).collect();
             self.faults.add(whole, Fault::Says(format!("has no {part} {shown}").into()));
         }
+    }
+
+    /// A point in time that may be absent, milliseconds since the epoch: as [`instant::moment`] reads it.
+    pub fn moment(&mut self, field: &'static str, now: i64) -> Option<i64> {
+        let text = self.optional(field)?;
+        let wanted = Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d");
+        instant::moment(text, now).or_else(|| self.fault(field, wanted))
+    }
+
+    /// One of several words that may be absent.
+    pub fn one_of(&mut self, field: &'static str, known: &[&str]) -> Option<&'a str> {
+        let text = self.optional(field)?;
+        if known.contains(&text) { Some(text) } else { self.fault(field, Fault::OneOf(known.join(", "))) }
     }
 
     /// A flag that may be absent.

@@ -6,7 +6,7 @@ use nats::{Broker, Reader, Start, topology::GW_DLQ};
 use schemas::{
     caller::Caller,
     fields::{Fault, Fields},
-    instant, subject,
+    subject,
 };
 
 use super::Letter;
@@ -35,13 +35,7 @@ pub(super) const WHICH: [&str; 6] = ["stage", "reason", "endpointId", "orgId", "
 impl Which {
     pub(super) fn read(fields: &mut Fields<'_>, now: i64) -> Self {
         let text = |fields: &mut Fields<'_>, name| fields.optional(name).map(str::to_owned);
-        let time = |fields: &mut Fields<'_>, name| {
-            let text = fields.optional(name)?;
-            instant::moment(text, now).or_else(|| {
-                fields.fault(name, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d"))
-            })
-        };
-        let (since, until) = (time(fields, "since"), time(fields, "until"));
+        let (since, until) = (fields.moment("since", now), fields.moment("until", now));
         if since.zip(until).is_some_and(|(since, until)| since > until) {
             fields.faults.add("until", Fault::Says("must not be before since".into()));
         }

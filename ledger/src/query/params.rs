@@ -4,13 +4,14 @@ use std::borrow::Cow;
 
 use data_encoding::BASE64URL_NOPAD;
 use schemas::{
-    fields::{Fault, Faults, check},
-    instant, provider,
+    fields::{Fault, Fields},
+    provider,
 };
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{ObjectBuilder, RefOr, Schema, Type},
 };
+use web::limit;
 
 /// The states a delivery may have.
 const STATES: [&str; 7] = ["pending", "routed", "released", "filtered", "parked", "dead", "expired"];
@@ -79,130 +80,66 @@ impl Cursor {
 }
 
 impl Params {
-    /// Reads the parameters of a query.
-    pub(crate) fn read(pairs: &[(String, String)], now: i64) -> Result<Self, Faults> {
-        let mut faults = Faults::default();
-        let mut params = Self { limit: LIMIT, ..Self::default() };
-        let mut seen: Vec<&str> = Vec::new();
-        for (name, value) in pairs {
-            if seen.contains(&name.as_str()) {
-                faults.add("query", Fault::Says(format!("{} stands there twice", shown(name)).into()));
-            }
-            seen.push(name);
-            params.set(name, value, now, &mut faults);
-        }
+    /// Reads the parameters of a query; what is wrong with them is left in the fields.
+    pub(crate) fn read(fields: &mut Fields<'_>, now: i64) -> Self {
+        fields.only(&["orgId", "provider", "type", "status", "endpointId", "since", "until", "limit", "cursor"]);
+        let providers: Vec<&str> = provider::ALL.iter().map(|known| known.id).collect();
+        let text = |fields: &mut Fields<'_>, name| fields.optional(name).map(str::to_owned);
+        let params = Self {
+            org: text(fields, "orgId"),
+            provider: fields.one_of("provider", &providers).map(str::to_owned),
+            kind: text(fields, "type"),
+            status: fields.one_of("status", &STATES).map(str::to_owned),
+            endpoint: text(fields, "endpointId"),
+            since: fields.moment("since", now),
+            until: fields.moment("until", now),
+            limit: limit(fields, LIMIT, LIMIT_MAX),
+            cursor: cursor(fields),
+        };
         if params.since.zip(params.until).is_some_and(|(since, until)| since > until) {
-            faults.add("until", Fault::Says("must not be before since".into()));
+            fields.faults.add("until", Fault::Says("must not be before since".into()));
         }
-        if faults.is_empty() { Ok(params) } else { Err(faults) }
-    }
-
-    fn set(&mut self, name: &str, value: &str, now: i64, faults: &mut Faults) {
-        match name {
-            "orgId" => self.org = text("orgId", value, faults),
-            "type" => self.kind = text("type", value, faults),
-            "endpointId" => self.endpoint = text("endpointId", value, faults),
-            "provider" => {
-                let known: Vec<&str> = provider::ALL.iter().map(|known| known.id).collect();
-                self.provider = one_of("provider", value, &known, faults);
-            }
-            "status" => self.status = one_of("status", value, &STATES, faults),
-            "since" => self.since = moment("since", value, now, faults),
-            "until" => self.until = moment("until", value, now, faults),
-            "limit" => match value.parse() {
-                Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => self.limit = limit,
-                _ => faults.add("limit", Fault::Range(1, LIMIT_MAX)),
-            },
-            "cursor" => {
-                self.cursor = Cursor::read(value);
-                if self.cursor.is_none() {
-                    faults.add("cursor", Fault::MustBe("the nextCursor of an answer"));
-                }
-            }
-            unknown => faults.add("query", Fault::Says(format!("has no parameter {}", shown(unknown)).into())),
-        }
+        params
     }
 }
 
-/// A name that others chose, as it may be repeated to them.
-fn shown(name: &str) -> String {
-    name.chars().filter(|letter| !letter.is_control()).take(60).collect()
-}
-
-fn text(field: &'static str, value: &str, faults: &mut Faults) -> Option<String> {
-    match check(value) {
-        Ok(()) => Some(value.to_owned()),
-        Err(fault) => {
-            faults.add(field, fault);
-            None
-        }
-    }
-}
-
-fn one_of(field: &'static str, value: &str, known: &[&str], faults: &mut Faults) -> Option<String> {
-    if known.contains(&value) {
-        return Some(value.to_owned());
-    }
-    faults.add(field, Fault::OneOf(known.join(", ")));
-    None
-}
-
-/// `15m` before now, or a point in time.
-fn moment(field: &'static str, value: &str, now: i64, faults: &mut Faults) -> Option<i64> {
-    let moment = ago(value).and_then(|ago| now.checked_sub(ago)).or_else(|| instant::parse(value));
-    if moment.is_none() {
-        faults.add(field, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m"));
-    }
-    moment
-}
-
-/// Milliseconds of `30s`, `15m`, `2h`, `7d`.
-fn ago(text: &str) -> Option<i64> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let millis = match unit {
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
-    number.parse::<i64>().ok().filter(|_| digits)?.checked_mul(millis)
+/// It holds a delivery's id, and may be longer than other texts.
+fn cursor(fields: &mut Fields<'_>) -> Option<Cursor> {
+    let text = fields.get("cursor")?.as_str().unwrap_or_default();
+    Cursor::read(text).or_else(|| fields.fault("cursor", Fault::MustBe("the nextCursor of an answer")))
 }
 
 #[cfg(test)]
 mod tests {
+    use schemas::fields::Faults;
+    use serde_json::{Value, json};
+
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<Params, Faults> {
-        let pairs: Vec<_> = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Params::read(&pairs, 1_700_000_000_000)
+    fn read(parameters: &Value) -> Result<Params, Faults> {
+        let mut fields = Fields::of_query(parameters).expect("an object");
+        let params = Params::read(&mut fields, 1_700_000_000_000);
+        fields.faults.none_or(Some(params))
     }
 
     #[test]
     fn every_wrong_parameter_is_said_at_once() {
-        let faults = read(&[
-            ("orgId", ""),
-            ("status", "lost"),
-            ("since", "yesterday"),
-            ("limit", "201"),
-            ("cursor", "x"),
-            ("color", "red"),
-            ("color", "red"),
-        ]);
-        let said = faults.expect_err("all of it is wrong").to_string();
-        for field in ["orgId", "status", "since", "limit", "cursor", "color", "twice"] {
+        let wrong = json!({
+            "orgId": "", "status": "lost", "since": "yesterday", "limit": "201", "cursor": "x", "color": "red",
+        });
+        let said = read(&wrong).expect_err("all of it is wrong").to_string();
+        for field in ["orgId", "status", "since", "limit", "cursor", "color"] {
             assert!(said.contains(field), "{field}: {said}");
         }
     }
 
     #[test]
     fn times_are_points_or_distances_and_in_order() {
-        let params = read(&[("since", "2h"), ("until", "2023-11-14T22:13:20Z")]).expect("they are right");
+        let params = read(&json!({ "since": "2h", "until": "2023-11-14T22:13:20Z" })).expect("they are right");
         assert_eq!((params.since, params.until), (Some(1_699_992_800_000), Some(1_700_000_000_000)));
-        assert!(read(&[("since", "1m"), ("until", "2m")]).is_err());
+        assert!(read(&json!({ "since": "1m", "until": "2m" })).is_err());
         for wrong in ["", "m", "-5m", "+5m", "5", "99999999999999999d", "é"] {
-            assert!(read(&[("since", wrong)]).is_err(), "{wrong}");
+            assert!(read(&json!({ "since": wrong })).is_err(), "{wrong}");
         }
     }
 
