@@ -17,8 +17,8 @@ mod flags;
 
 /// Where the API listens unless it is told otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:4110";
-/// How what a gateway says of a thing that it does not have begins, in [`words`].
-const NOT_FOUND: &str = "Not found (not_found)";
+/// The code of what a gateway says of a thing that it does not have.
+const NOT_FOUND: &str = "not_found";
 /// Rows of a page, as many as the API gives.
 const PAGE: &str = "200";
 const CONNECT: Duration = Duration::from_secs(3);
@@ -66,9 +66,9 @@ impl ApiClient {
             let query: Vec<(&str, &str)> = query.iter().copied().chain(page).collect();
             let mut answer: Map<String, Value> = self.get(path, &query).await?;
             let mut member = |name: &str| answer.remove(name).unwrap_or_default();
-            let rows: Vec<T> = self.read(200, serde_json::from_value(member(list)))?;
+            let rows: Vec<T> = read(member(list))?;
             all.extend(rows);
-            cursor = self.read(200, serde_json::from_value(member("nextCursor")))?;
+            cursor = read(member("nextCursor"))?;
             if cursor.is_none() {
                 return Ok(all);
             }
@@ -119,18 +119,12 @@ impl ApiClient {
         if !status.is_success() {
             return Err(self.refusal(status.as_u16(), &bytes));
         }
-        self.read(status.as_u16(), serde_json::from_slice(&bytes))
-    }
-
-    fn read<T>(&self, status: u16, read: serde_json::Result<T>) -> Result<T, Error> {
-        read.map_err(|error| Error::Answer {
-            status,
-            detail: format!("what cannot be read ({error}); is {} the API of a gateway of this version?", self.url()),
-        })
+        serde_json::from_slice(&bytes).map_err(Error::Unreadable)
     }
 
     fn refusal(&self, status: u16, body: &[u8]) -> Error {
         let said = serde_json::from_slice::<Problem>(body).ok();
+        let code = said.as_ref().map(|problem| problem.code.to_string()).unwrap_or_default();
         let detail = match (status, &self.key, said) {
             (401, None, _) => "a key is needed: set GW_API_KEY to one of the gateway's GW_API_KEYS".to_owned(),
             (401, Some(_), _) => {
@@ -140,7 +134,7 @@ impl ApiClient {
             (_, _, Some(problem)) => words(&problem),
             (_, _, None) => format!("no problem it could name; is {} the API of a gateway?", self.url()),
         };
-        Error::Answer { status, detail }
+        Error::Answer { status, code, detail }
     }
 
     fn unreachable(&self, source: reqwest::Error) -> Error {
@@ -168,14 +162,18 @@ impl Named {
         Error::Absent { what: self.what, id: output::plain(&id.to_string()), list: self.list }
     }
 
-    /// What went wrong with the one of this id, in words of its own where the gateway has none. A path that the gateway
-    /// does not serve is another thing.
+    /// What went wrong with the one of this id, in words of its own where the gateway has none.
     pub(crate) fn or(self, id: impl Display, error: Error) -> Error {
         match error {
-            Error::Answer { status: 404, detail } if detail.starts_with(NOT_FOUND) => self.absent(id),
+            Error::Answer { code, .. } if code == NOT_FOUND => self.absent(id),
             other => other,
         }
     }
+}
+
+/// What a gateway answered, as what it should be.
+pub(crate) fn read<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(Error::Unreadable)
 }
 
 /// A text as one segment of a path, which it cannot lead out of.
@@ -268,10 +266,12 @@ mod tests {
 
     #[test]
     fn what_the_gateway_does_not_have_is_named_and_what_it_does_not_serve_is_not() {
-        let answer = |title: &str| Error::Answer { status: 404, detail: words(&Problem::new(404, "not_found", title)) };
-        let said = |title: &str| Named::REPLAY.or("rpl_x\n", answer(title)).to_string();
-        assert_eq!(said("Not found"), "no replay rpl_x : `gw replay list` shows those there are");
-        assert_eq!(said("No such path"), "the gateway answered 404: No such path (not_found)");
+        let said = |code: &str| {
+            let answer = Error::Answer { status: 404, code: code.to_owned(), detail: "No such path".to_owned() };
+            Named::REPLAY.or("rpl_x\n", answer).to_string()
+        };
+        assert_eq!(said("not_found"), "no replay rpl_x : `gw replay list` shows those there are");
+        assert_eq!(said("no_such_path"), "the gateway answered 404: No such path");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api_client::{ApiClient, Named, segment},
+    api_client::{ApiClient, Named, read, segment},
     config::{EndpointAction, EndpointArgs, EndpointWishes, Pauses},
     error::Error,
     output::{self, Table},
@@ -166,7 +166,7 @@ async fn list(api: &ApiClient, org: Option<&str>, status: Option<&str>, as_json:
 
 /// Everything about one, a line each.
 fn show(answer: Value) -> Result<(), Error> {
-    let shown = read(answer)?;
+    let shown: Shown = read(answer)?;
     let endpoint = &shown.endpoint;
     let seconds = |seconds: u64| output::span(i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
     let pauses: Vec<String> = endpoint.retry_schedule.iter().map(|pause| seconds((*pause).into())).collect();
@@ -200,13 +200,6 @@ fn show(answer: Value) -> Result<(), Error> {
         row("secret before", format!("signs as well until {until}"));
     }
     table.lines().into_iter().try_for_each(output::line)
-}
-
-fn read(value: Value) -> Result<Shown, Error> {
-    serde_json::from_value(value).map_err(|error| Error::Answer {
-        status: 200,
-        detail: format!("what cannot be read ({error}); is it a gateway of this version?"),
-    })
 }
 
 #[cfg(test)]

@@ -54,7 +54,9 @@ pub(crate) enum Error {
     #[error("cannot reach {url}; does the gateway run there?")]
     Unreachable { url: String, source: reqwest::Error },
     #[error("the gateway answered {status}: {detail}")]
-    Answer { status: u16, detail: String },
+    Answer { status: u16, code: String, detail: String },
+    #[error("what the gateway answered cannot be read; is it of this version?")]
+    Unreadable(#[source] serde_json::Error),
     #[error("no {what} {id}: `{list}` shows those there are")]
     Absent { what: &'static str, id: String, list: &'static str },
     #[error("cannot set up traces")]

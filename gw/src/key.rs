@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    api_client::{ApiClient, Named, segment},
+    api_client::{ApiClient, Named, read, segment},
     config::{KeyAction, KeyArgs},
     error::Error,
     output::{self, Table},
@@ -57,7 +57,7 @@ async fn list(api: &ApiClient, as_json: bool) -> Result<(), Error> {
     }
     let mut table = Table::new(&["KEY", "SCOPE", "ORGANISATION", "NAME", "MADE", "LAST USED"], &[]);
     for key in keys {
-        let key = read(key)?;
+        let key: Key = read(key)?;
         let text = |text: Option<&String>| text.map_or_else(|| "-".to_owned(), |text| output::plain(text));
         table.row([
             key.id.clone(),
@@ -69,11 +69,4 @@ async fn list(api: &ApiClient, as_json: bool) -> Result<(), Error> {
         ]);
     }
     table.lines().into_iter().try_for_each(output::line)
-}
-
-fn read(value: Value) -> Result<Key, Error> {
-    serde_json::from_value(value).map_err(|error| Error::Answer {
-        status: 200,
-        detail: format!("what cannot be read ({error}); is it a gateway of this version?"),
-    })
 }

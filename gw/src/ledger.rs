@@ -42,7 +42,7 @@ pub(crate) async fn trace(args: TraceArgs) -> Result<(), Error> {
         match api.get::<Value>(&path, &[]).await {
             Ok(found) if args.json => return pretty(&found),
             Ok(found) => return timeline::show(&found).into_iter().try_for_each(output::line),
-            Err(Error::Answer { status: 404, detail }) => refused = Some(Error::Answer { status: 404, detail }),
+            Err(error @ Error::Answer { status: 404, .. }) => refused = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -60,8 +60,7 @@ async fn newest(api: &ApiClient, provider: Option<&str>) -> Result<String, Error
 }
 
 fn pretty(value: &Value) -> Result<(), Error> {
-    let unwritable = |error: serde_json::Error| Error::Usage(format!("the answer cannot be written: {error}"));
-    output::line(serde_json::to_string_pretty(value).map_err(unwritable)?)
+    output::line(format_args!("{value:#}"))
 }
 
 /// `gw deliveries`.

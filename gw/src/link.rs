@@ -90,8 +90,8 @@ async fn add(api: &ApiClient, connection: &Value, link: &Value) -> Result<(), Er
     let connection: Connection = api.post("/connections", connection).await?;
     let linked = api.post(&format!("/connections/{}/resources", connection.id), link).await;
     let linked: Linked = linked.map_err(|error| match error {
-        Error::Answer { status: 409, detail } => {
-            Error::Answer { status: 409, detail: format!("{detail}; to change it, `gw link remove` it first") }
+        Error::Answer { status: status @ 409, code, detail } => {
+            Error::Answer { status, code, detail: format!("{detail}; to change it, `gw link remove` it first") }
         }
         other => other,
     })?;

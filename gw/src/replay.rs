@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api_client::{ApiClient, Named, segment},
+    api_client::{ApiClient, Named, read, segment},
     config::{RangeArgs, ReplayAction, ReplayArgs, To},
     error::Error,
     output::{self, Table},
@@ -14,6 +14,8 @@ use crate::{
 
 /// How often a replay is looked at while it runs.
 const LOOK: Duration = Duration::from_millis(500);
+/// Replays that a list shows, as many as the API gives.
+const MOST: &str = "1000";
 
 /// What is said where nothing narrows what is pushed.
 const UNCHOSEN: &str = "what is to be sent again? give --org, --provider, --type, --endpoint, a time or a sequence; or \
@@ -52,7 +54,7 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
             if pushes && !all && endpoints.is_empty() && !narrows(&range) {
                 return Err(Error::Usage(UNCHOSEN.to_owned()));
             }
-            let mut body = body("redeliver", &range)?;
+            let mut body = body("redeliver", &range);
             if !endpoints.is_empty() {
                 body.insert("endpointIds".to_owned(), endpoints.into());
             }
@@ -68,7 +70,7 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
             start(&api, &body, range.detach, args.json).await
         }
         ReplayAction::Reroute { range, only_undelivered } => {
-            let mut body = body("reroute", &range)?;
+            let mut body = body("reroute", &range);
             body.insert("onlyUndelivered".to_owned(), only_undelivered.into());
             start(&api, &body, range.detach, args.json).await
         }
@@ -76,9 +78,12 @@ pub(crate) async fn run(args: ReplayArgs) -> Result<(), Error> {
         ReplayAction::Show { id } => {
             say(&api.get(&path(&id), &[]).await.map_err(|error| Named::REPLAY.or(&id, error))?, args.json)
         }
-        ReplayAction::Cancel { id } => {
-            say(&api.delete(&path(&id)).await.map_err(|error| Named::REPLAY.or(&id, error))?, args.json)
-        }
+        ReplayAction::Cancel { id } => say(
+            &api.post(&format!("{}/cancel", path(&id)), &json!({}))
+                .await
+                .map_err(|error| Named::REPLAY.or(&id, error))?,
+            args.json,
+        ),
     }
 }
 
@@ -88,27 +93,20 @@ fn narrows(range: &RangeArgs) -> bool {
     texts.into_iter().any(Option::is_some) || range.from.or(range.up_to).is_some()
 }
 
-fn body(mode: &str, range: &RangeArgs) -> Result<Map<String, Value>, Error> {
-    let rate: Value = match range.rate.as_str() {
-        "max" => "max".into(),
-        number => match number.parse::<u32>() {
-            Ok(number) => number.into(),
-            Err(_) => return Err(Error::Usage(format!("--rate {number:?} is neither a number nor max"))),
-        },
-    };
+fn body(mode: &str, range: &RangeArgs) -> Map<String, Value> {
     let body = json!({
         "mode": mode, "orgId": range.org, "provider": range.provider, "type": range.kind, "since": range.since,
         "until": range.until, "fromSequence": range.from, "toSequence": range.up_to, "dryRun": range.dry_run,
-        "ratePerSecond": rate,
+        "ratePerSecond": range.rate,
     });
-    Ok(body.as_object().cloned().unwrap_or_default())
+    body.as_object().cloned().unwrap_or_default()
 }
 
 /// Begins a replay, and follows it to its end.
 async fn start(api: &ApiClient, body: &Map<String, Value>, detach: bool, as_json: bool) -> Result<(), Error> {
     let mut value: Value = api.post("/replays", body).await.map_err(|error| match error {
-        Error::Answer { status: 404, detail } => {
-            Error::Answer { status: 404, detail: format!("{detail}; `gw endpoint list` shows those there are") }
+        Error::Answer { status: status @ 404, code, detail } => {
+            Error::Answer { status, code, detail: format!("{detail}; `gw endpoint list` shows those there are") }
         }
         other => other,
     })?;
@@ -117,7 +115,7 @@ async fn start(api: &ApiClient, body: &Map<String, Value>, detach: bool, as_json
     }
     let mut last = String::new();
     loop {
-        let replay = read(&value)?;
+        let replay: Replay = read(value.clone())?;
         if replay.status != "running" {
             say(&value, as_json)?;
             return if replay.status == "done" { Ok(()) } else { Err(Error::NotDone { status: replay.status }) };
@@ -137,7 +135,7 @@ async fn list(api: &ApiClient, as_json: bool) -> Result<(), Error> {
     struct Listed {
         replays: Vec<Value>,
     }
-    let Listed { replays } = api.get("/replays", &[]).await?;
+    let Listed { replays } = api.get("/replays", &[("limit", MOST)]).await?;
     if as_json {
         return output::line(Value::Array(replays));
     }
@@ -146,7 +144,7 @@ async fn list(api: &ApiClient, as_json: bool) -> Result<(), Error> {
     }
     let mut table = Table::new(&["REPLAY", "MODE", "STATUS", "PROGRESS", "READ", "PUBLISHED", "STARTED"], &[3, 4, 5]);
     for value in &replays {
-        let replay = read(value)?;
+        let replay: Replay = read(value.clone())?;
         let mode = if replay.dry_run { format!("{} (dry run)", replay.mode) } else { replay.mode };
         table.row([
             replay.id,
@@ -166,7 +164,7 @@ fn say(value: &Value, as_json: bool) -> Result<(), Error> {
     if as_json {
         return output::line(value);
     }
-    let replay = read(value)?;
+    let replay: Replay = read(value.clone())?;
     let what = if replay.dry_run { "would publish" } else { "published" };
     output::line(format!(
         "{} {} {}: read {}, {what} {}",
@@ -228,11 +226,6 @@ fn progress(replay: &Replay) -> String {
         line.push_str(&format!(", waits for {}", output::plain(what)));
     }
     line
-}
-
-fn read(value: &Value) -> Result<Replay, Error> {
-    serde_json::from_value(value.clone())
-        .map_err(|error| Error::Answer { status: 200, detail: format!("what cannot be read as a replay ({error})") })
 }
 
 fn path(id: &str) -> String {

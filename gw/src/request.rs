@@ -28,7 +28,7 @@ struct Context {
 pub(crate) fn wrap(routes: Router, listener: &'static str, random: &Random) -> Router {
     let context = Context { listener, random: Arc::new(random.clone()) };
     routes
-        .fallback(|| async { web::answer(Problem::new(404, "not_found", "No such path")) })
+        .fallback(|| async { web::answer(Problem::new(404, "no_such_path", "No such path")) })
         .method_not_allowed_fallback(|| async {
             web::answer(Problem::new(405, "method_not_allowed", "The path does not take this method"))
         })

@@ -154,7 +154,7 @@ impl<'a> Sender<'a> {
                 "send it again in a few seconds; `gw status` shows how the gateway is".to_owned()
             }
             "missing_body" => "the file is empty".to_owned(),
-            "unauthorized" | "not_found" => "that is not the public listener: GW_PUBLIC_URL names it".to_owned(),
+            "unauthorized" | "no_such_path" => "that is not the public listener: GW_PUBLIC_URL names it".to_owned(),
             _ => return words(&problem),
         };
         format!("{} — {hint}", words(&problem))

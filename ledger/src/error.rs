@@ -41,7 +41,7 @@ impl Error {
     fn problem(&self) -> Problem {
         match self {
             Self::NotFound => Problem::new(404, "not_found", "Not found"),
-            Self::Narrowed => Problem::new(403, "other_organisation", "Not this organisation's")
+            Self::Narrowed => Problem::new(403, "admin_only", "Only an admin's key may do this")
                 .detail("This is about all organisations, and the caller is narrowed to one."),
             Self::Request(error) => error.problem(),
             Self::Behind { .. } | Self::Rebuilding => {
@@ -65,7 +65,8 @@ impl From<sqlx::Error> for Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let problem = self.problem();
-        if problem.status == 500 {
+        // Whoever asks too early is told, and nobody else.
+        if problem.status >= 500 && !matches!(self, Self::Behind { .. } | Self::Rebuilding) {
             error!(code = problem.code, error = %Chain(&self), "ledger.failed");
         }
         web::answer(problem)

@@ -46,7 +46,7 @@ struct Replays {
 pub(crate) fn api(endpoints: Endpoints, deps: Deps) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(ask, list))
-        .routes(routes!(show, remove))
+        .routes(routes!(show))
         .routes(routes!(cancel))
         .with_state(Replays { deps, endpoints })
 }
@@ -145,23 +145,9 @@ async fn cancel(
     Extension(caller): Extension<Caller>,
     Ids(id): Ids,
 ) -> Result<Json<Shown>, Error> {
-    end(&deps, &caller, &id).await
-}
-
-/// The same as a cancellation.
-#[utoipa::path(delete, path = "/replays/{id}", tag = "replays", params(("id" = String, Path, description = "The replay, `rpl_…`")), responses((status = 200, description = "It has ended", body = Shown), Refusal))]
-async fn remove(
-    State(Replays { deps, .. }): State<Replays>,
-    Extension(caller): Extension<Caller>,
-    Ids(id): Ids,
-) -> Result<Json<Shown>, Error> {
-    end(&deps, &caller, &id).await
-}
-
-async fn end(deps: &Deps, caller: &Caller, id: &str) -> Result<Json<Shown>, Error> {
     let jobs = Jobs::new(&deps.broker);
     for _ in 0..TRIES {
-        let mut held = load(&jobs, caller, id).await?;
+        let mut held = load(&jobs, &caller, &id).await?;
         if held.state.ended() {
             return Ok(Json(held.state.into()));
         }
@@ -169,7 +155,7 @@ async fn end(deps: &Deps, caller: &Caller, id: &str) -> Result<Json<Shown>, Erro
         (held.state.status, held.state.updated_at, held.state.ended_at) = (Status::Cancelled, now, Some(now));
         held.state.waits_for = None;
         if let Step::Taken(held) = jobs.step(held, &Next::Nothing).await? {
-            jobs.purge(id).await?;
+            jobs.purge(&id).await?;
             return Ok(Json(held.state.into()));
         }
     }

@@ -4,7 +4,7 @@ use schemas::{
     caller::Caller,
     endpoint,
     fields::{self, Fault, Faults, Fields},
-    instant, provider,
+    provider,
     replay::{Mode, RATE_MAX, Rate, Request, Target},
 };
 use serde_json::Value;
@@ -53,8 +53,8 @@ pub(super) fn read(body: &Value, caller: &Caller, id: String, now: i64) -> Resul
         provider: text(&mut fields, "provider"),
         kind: text(&mut fields, "type"),
         endpoint_ids: list(&mut fields, "endpointIds"),
-        since: time(&mut fields, "since", now),
-        until: time(&mut fields, "until", now),
+        since: fields.moment("since", now),
+        until: fields.moment("until", now),
         from_sequence: sequence(&mut fields, "fromSequence"),
         to_sequence: sequence(&mut fields, "toSequence"),
         only_failed: fields.flag("onlyFailed").unwrap_or_default(),
@@ -134,7 +134,7 @@ pub(super) async fn endpoints(request: &Request, endpoints: &Endpoints) -> Resul
 /// A caller of one organisation replays that one's events only.
 fn narrowed(mut request: Request, caller: &Caller) -> Result<Request, Error> {
     match (&caller.org, &request.org_id) {
-        (Some(own), Some(asked)) if own != asked => Err(Error::NotFound),
+        (Some(own), Some(asked)) if own != asked => Err(Error::OtherOrganisation),
         (Some(own), _) => {
             request.org_id = Some(own.clone());
             Ok(request)
@@ -164,14 +164,6 @@ fn list(fields: &mut Fields<'_>, name: &'static str) -> Vec<String> {
             texts.into_iter().map(str::to_owned).collect()
         }
         _ => fields.fault::<Vec<String>>(name, Fault::MustBe("a list of texts")).unwrap_or_default(),
-    }
-}
-
-fn time(fields: &mut Fields<'_>, name: &'static str, now: i64) -> Option<i64> {
-    let text = fields.optional(name)?;
-    match instant::moment(text, now) {
-        Some(moment) => Some(moment),
-        None => fields.fault(name, Fault::MustBe("a time, 2026-01-31T12:00:00Z, or how long ago, 15m, 2h or 7d")),
     }
 }
 
@@ -274,6 +266,6 @@ mod tests {
         let caller = Caller::admin(Some("one"));
         let read = |body: Value| read(&body, &caller, "rpl_x".to_owned(), NOW);
         assert_eq!(read(json!({ "mode": "redeliver" })).expect("good").org_id.as_deref(), Some("one"));
-        assert!(matches!(read(json!({ "mode": "redeliver", "orgId": "two" })), Err(Error::NotFound)));
+        assert!(matches!(read(json!({ "mode": "redeliver", "orgId": "two" })), Err(Error::OtherOrganisation)));
     }
 }

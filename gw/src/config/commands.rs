@@ -5,7 +5,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use schemas::secret::Secret;
 
-use super::{BrokerArgs, DataArgs, DatabaseArgs, ProviderArgs, ServeArgs, StreamArgs, duration, parse::secret};
+use super::{
+    BrokerArgs, DataArgs, DatabaseArgs, ProviderArgs, ServeArgs, StreamArgs, duration,
+    parse::{provider, secret},
+};
 
 /// How commands reach a running gateway. `dev.env` in the data folder answers what is not given.
 #[derive(Clone, Debug, Args)]
@@ -25,7 +28,7 @@ pub(crate) struct ApiArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SendArgs {
     /// The provider to send as.
-    #[arg(value_parser = clap::builder::PossibleValuesParser::new(schemas::provider::ALL.iter().map(|provider| provider.id)))]
+    #[arg(value_parser = provider())]
     pub(crate) provider: String,
     /// The event type, `pull_request` or `Issue:create`; without it the provider's first sample, or what the file says.
     #[arg(long)]
@@ -67,7 +70,7 @@ pub(crate) struct TailArgs {
     #[arg(long)]
     pub(crate) org: Option<String>,
     /// One provider only.
-    #[arg(long)]
+    #[arg(long, value_parser = provider())]
     pub(crate) provider: Option<String>,
     /// Begin with events stored since then: `15m`, `2h`, or an RFC 3339 time.
     #[arg(long, value_name = "WHEN")]
@@ -179,7 +182,7 @@ pub(crate) enum LinkAction {
         #[arg(long)]
         org: String,
         /// The provider.
-        #[arg(long)]
+        #[arg(long, value_parser = provider())]
         provider: String,
         /// The account at the provider: installation, team, user or organization id.
         #[arg(long)]
@@ -238,7 +241,7 @@ pub(crate) struct TraceArgs {
     /// The delivery id; without it the newest delivery.
     pub(crate) delivery: Option<String>,
     /// Its provider; without it each is asked.
-    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(schemas::provider::ALL.iter().map(|provider| provider.id)))]
+    #[arg(long, value_parser = provider())]
     pub(crate) provider: Option<String>,
     /// As JSON.
     #[arg(long)]
@@ -254,7 +257,7 @@ pub(crate) struct DeliveriesArgs {
     #[arg(long)]
     pub(crate) org: Option<String>,
     /// One provider only.
-    #[arg(long)]
+    #[arg(long, value_parser = provider())]
     pub(crate) provider: Option<String>,
     /// One type only: `github:pull-request.opened`, or the provider's own event name.
     #[arg(long = "type", value_name = "TYPE")]

@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, convert::Infallible, time::Duration};
 
-use schemas::secret::Secret;
+use clap::builder::PossibleValuesParser;
+use schemas::{replay::Rate, secret::Secret};
 
 #[expect(clippy::unnecessary_wraps, reason = "clap's value parsers return a Result")]
 pub(super) fn secret(text: &str) -> Result<Secret, Infallible> {
@@ -12,6 +13,29 @@ pub(super) fn secret(text: &str) -> Result<Secret, Infallible> {
 /// `250ms`, `10s`, `5m`, `8h`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     schemas::instant::duration(text).ok_or_else(|| format!("{text:?} is no duration: 250ms, 10s, 5m, 8h or 7d"))
+}
+
+/// One of the providers.
+pub(super) fn provider() -> PossibleValuesParser {
+    PossibleValuesParser::new(schemas::provider::ALL.iter().map(|provider| provider.id))
+}
+
+/// `250`, or `max`.
+pub(super) fn rate(text: &str) -> Result<Rate, String> {
+    match text {
+        "max" => Ok(Rate::MAX),
+        number => number.parse().map(Rate::PerSecond).map_err(|_| format!("{number:?} is neither a number nor max")),
+    }
+}
+
+/// How many servers can keep a majority when one fails.
+pub(super) fn replicas(text: &str) -> Result<u8, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("streams have 1, 3 or 5 copies".to_owned()),
+    }
 }
 
 /// `1024`, `512KiB`, `256MiB`, `4GiB`.

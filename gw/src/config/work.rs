@@ -1,8 +1,12 @@
 //! What `gw replay` and `gw dlq` take.
 
 use clap::{Args, Subcommand, ValueEnum};
+use schemas::replay::Rate;
 
-use super::ApiArgs;
+use super::{
+    ApiArgs,
+    parse::{provider, rate},
+};
 
 /// `gw replay`.
 #[derive(Clone, Debug, Args)]
@@ -43,7 +47,7 @@ pub(crate) enum ReplayAction {
         #[arg(long)]
         only_undelivered: bool,
     },
-    /// The replays of the last 30 days.
+    /// The newest replays, 1,000 at most. One that has ended is kept for 30 days.
     List,
     /// One replay.
     Show {
@@ -70,7 +74,7 @@ pub(crate) struct RangeArgs {
     #[arg(long)]
     pub(crate) org: Option<String>,
     /// One provider only.
-    #[arg(long)]
+    #[arg(long, value_parser = provider())]
     pub(crate) provider: Option<String>,
     /// One type or pattern only: `github:pull-request.opened`, `github:issue.*`.
     #[arg(long = "type", value_name = "PATTERN")]
@@ -91,8 +95,8 @@ pub(crate) struct RangeArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Messages a second, or `max`.
-    #[arg(long, default_value = "1000")]
-    pub(crate) rate: String,
+    #[arg(long, default_value = "1000", value_parser = rate)]
+    pub(crate) rate: Rate,
     /// Do not wait for the end.
     #[arg(long)]
     pub(crate) detach: bool,

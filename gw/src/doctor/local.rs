@@ -55,7 +55,7 @@ pub(super) fn settings(args: &ServeArgs, dev: &DevEnv) -> Vec<Check> {
     if args.encryption_key.is_some() && !args.runs(Role::Vault) {
         checks.push(Check::fail("GW_ENCRYPTION_KEY is set but the vault role does not run here", "unset it"));
     }
-    if args.runs(Role::Vault) {
+    if args.needs_database() {
         let lengths: Vec<usize> =
             args.api_keys.iter().map(|key| key.expose().len()).filter(|length| *length > 0).collect();
         let kept = dev.get("GW_API_KEY").map(str::len);
@@ -83,9 +83,10 @@ pub(super) fn settings(args: &ServeArgs, dev: &DevEnv) -> Vec<Check> {
 
 fn keys(lengths: &[usize], kept: Option<usize>) -> Check {
     match (lengths, kept) {
-        ([], None) => {
-            Check::warn("the API has no key and refuses every request", "set GW_API_KEYS, or try `gw serve --dev`")
-        }
+        ([], None) => Check::warn(
+            "GW_API_KEYS holds no key: the API takes only keys that `gw key add` made",
+            "set it, or try `gw serve --dev`",
+        ),
         ([], Some(_)) => Check::ok("the API has the key in dev.env"),
         (given, _) if given.iter().any(|length| *length < SHORT) => Check::warn(
             format!("an API key has fewer than {SHORT} characters"),
@@ -150,7 +151,7 @@ async fn listener(args: &ServeArgs, address: SocketAddr, name: &str, setting: &s
 
 /// The API says how it is; the public listener knows no such path, and says so as we do.
 fn is_gateway(status: u16, body: &Value) -> bool {
-    (status == 200 && body["version"].is_string()) || (status == 404 && body["code"] == "not_found")
+    (status == 200 && body["version"].is_string()) || (status == 404 && body["code"] == "no_such_path")
 }
 
 #[cfg(test)]
@@ -181,7 +182,7 @@ mod tests {
     #[test]
     fn a_gateway_is_known_by_either_listener() {
         assert!(is_gateway(200, &json!({ "status": "ok", "version": "0.1.0" })));
-        assert!(is_gateway(404, &json!({ "code": "not_found" })));
+        assert!(is_gateway(404, &json!({ "code": "no_such_path" })));
         assert!(!is_gateway(404, &Value::Null));
         assert!(!is_gateway(200, &json!({})));
     }

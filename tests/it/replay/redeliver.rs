@@ -87,7 +87,7 @@ async fn a_cancelled_replay_stops_and_leaves_nothing_to_do() {
     let replay = ground.replay(json!({ "mode": "redeliver", "to": "subject", "ratePerSecond": 200 })).await;
     let filter = subject::replayed_of(&replay);
     ground.world.stored(GW_REPLAY, &filter, 50).await;
-    let cancelled = ground.world.api(Method::DELETE, &format!("/replays/{replay}"), None).await;
+    let cancelled = ground.world.api(Method::POST, &format!("/replays/{replay}/cancel"), None).await;
     assert_eq!((cancelled.status, &cancelled.body["status"]), (200, &json!("cancelled")));
     // The worker may be in the middle of a step; it cannot take another.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
@@ -214,7 +214,7 @@ async fn what_a_cancelled_replay_left_due_is_not_pushed() {
     ground.endpoint("org_1", "/hook").await;
     let replay = ground.replay(json!({ "mode": "redeliver", "orgId": "org_1" })).await;
     ground.receiver.got("/hook", 5).await;
-    let cancelled = ground.world.api(Method::DELETE, &format!("/replays/{replay}"), None).await;
+    let cancelled = ground.world.api(Method::POST, &format!("/replays/{replay}/cancel"), None).await;
     assert_eq!(cancelled.status, 200, "{cancelled:?}");
     let broker = ground.world.broker().await;
     eventually("nothing is due any more", || async {

@@ -79,7 +79,7 @@ async fn other_methods_and_paths_are_refused_and_the_api_is_not_public() {
     for path in paths {
         for method in [Method::GET, Method::POST] {
             let answer = world.send(method, &format!("{public}{path}"), &[key], "{}").await;
-            check(&answer, 404, "not_found", path);
+            check(&answer, 404, "no_such_path", path);
         }
     }
     let webhook = Webhook::push(42, 1);
@@ -94,7 +94,7 @@ async fn other_methods_and_paths_are_refused_and_the_api_is_not_public() {
     check(&answer, 401, "unauthorized", "the API listener");
     let answer =
         world.send(Method::POST, &format!("{}/api/webhooks/github", world.api_url()), &[key], webhook.body).await;
-    check(&answer, 404, "not_found", "the API listener");
+    check(&answer, 404, "no_such_path", "the API listener");
 }
 
 #[tokio::test(flavor = "multi_thread")]
