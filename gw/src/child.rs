@@ -244,7 +244,7 @@ impl Server {
     }
 }
 
-/// The binary to start: as named, or from PATH, or from `.tools` here.
+/// The binary to start: as named, or from `.tools` here, or from PATH.
 pub(crate) fn find_binary(named: Option<&Path>, path: Option<&std::ffi::OsStr>) -> Result<PathBuf, Error> {
     if let Some(named) = named {
         return Ok(named.to_owned());

@@ -20,7 +20,7 @@ pub(crate) use commands::{
 pub(crate) use dev_env::DevEnv;
 pub(crate) use endpoint::{EndpointAction, EndpointArgs, EndpointWishes, KeyAction, KeyArgs, Pauses};
 pub(crate) use parse::duration;
-use parse::{secret, sizes};
+use parse::{replicas, secret, sizes};
 pub(crate) use providers::{ProviderArgs, secret_variable};
 pub(crate) use work::{ChosenArgs, DlqAction, DlqArgs, RangeArgs, ReplayAction, ReplayArgs, To, WhichArgs};
 
@@ -46,12 +46,13 @@ pub(crate) fn is_blank(variable: &std::ffi::OsStr) -> bool {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Logging")]
 pub(crate) struct LogArgs {
-    /// One JSON object a line, or text for people; auto is text on a terminal.
+    /// For `gw serve`: one JSON object a line, or text for people; auto is text on a terminal.
     #[arg(long, env = "GW_LOG_FORMAT", value_enum, default_value = "auto", global = true)]
     pub(crate) log_format: LogFormat,
-    /// What to log: a level, or directives as in `info,router=debug`.
-    #[arg(long, env = "RUST_LOG", default_value = "info", global = true)]
-    pub(crate) log_level: String,
+    /// What to log: a level, or directives as in `info,router=debug`. Without it `gw serve` logs from info on, other
+    /// commands from warn on.
+    #[arg(long, env = "RUST_LOG", value_name = "LEVEL", global = true)]
+    pub(crate) log_level: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -85,8 +86,8 @@ pub(crate) struct BrokerArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Streams")]
 pub(crate) struct StreamArgs {
-    /// Copies of each stream: 1, or 3 on a cluster.
-    #[arg(long, env = "GW_REPLICAS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5), global = true)]
+    /// Copies of each stream: 1, or on a cluster 3 or 5.
+    #[arg(long, env = "GW_REPLICAS", default_value_t = 1, value_parser = replicas, global = true)]
     pub(crate) replicas: u8,
     /// How long deliveries, events and outcomes are kept.
     #[arg(long, env = "GW_RETENTION", default_value = "7d", value_parser = duration, global = true)]
@@ -106,7 +107,7 @@ impl StreamArgs {
     }
 }
 
-/// Where connections and links are kept.
+/// Where connections, links, endpoints, keys and the ledger are kept.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Database")]
 pub(crate) struct DatabaseArgs {
@@ -122,11 +123,11 @@ pub(crate) enum Role {
     Ingest,
     /// Resolves deliveries to events.
     Router,
-    /// Pushes events to endpoints.
+    /// Pushes events to endpoints and serves readers; dead letters and replays.
     Deliver,
     /// Writes down what became of each delivery.
     Ledger,
-    /// Keeps connections and links.
+    /// Keeps connections, links and API keys.
     Vault,
 }
 
@@ -184,7 +185,7 @@ pub(crate) struct ServeArgs {
     pub(crate) api_keys: Vec<Secret>,
     #[command(flatten)]
     pub(crate) broker: BrokerArgs,
-    /// The nats-server to start when no NATS_URL is given; otherwise looked for on PATH and in .tools.
+    /// The nats-server to start when no NATS_URL is given; otherwise looked for in .tools and on PATH.
     #[arg(long, env = "GW_NATS_SERVER", value_name = "FILE", help_heading = "Broker")]
     pub(crate) nats_server: Option<PathBuf>,
     /// How messages go to the broker.
@@ -242,6 +243,11 @@ pub(crate) struct ServeArgs {
 impl ServeArgs {
     pub(crate) fn runs(&self, role: Role) -> bool {
         self.roles.is_empty() || self.roles.contains(&role)
+    }
+
+    /// Whether a role runs here whose data is in the database. Keys that were made are there, too.
+    pub(crate) fn needs_database(&self) -> bool {
+        [Role::Deliver, Role::Ledger, Role::Vault].into_iter().any(|role| self.runs(role))
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::{
-    config::{DevEnv, DoctorArgs, Role},
+    config::{DevEnv, DoctorArgs},
     error::Error,
     output::{self, Style},
 };
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: DoctorArgs) -> Result<(), Error> {
     tell(local::folder(&args))?;
     tell(local::settings(&args, &dev))?;
     tell(local::listeners(&args).await?)?;
-    if args.runs(Role::Vault) {
+    if args.needs_database() {
         tell(database::check(&args).await)?;
     }
     tell(broker::check(&args, &dev).await)?;

@@ -77,7 +77,7 @@ fn check(args: &ServeArgs) -> Result<(), Error> {
     if args.dev {
         return Ok(());
     }
-    if args.runs(Role::Vault) && !args.api_keys.iter().any(|key| !key.expose().is_empty()) {
+    if args.needs_database() && !args.api_keys.iter().any(|key| !key.expose().is_empty()) {
         warn!("no key is set: the API takes only keys that were made before; set GW_API_KEYS to make one");
     }
     if args.runs(Role::Ingest) && args.providers.configured().is_empty() {

@@ -6,7 +6,7 @@ use nats::{
     Broker, Code, Message, Reader, Start,
     topology::{self, GW_EVENT},
 };
-use schemas::{event::Event, instant, provider, subject};
+use schemas::{event::Event, instant, subject};
 
 use crate::{
     broker,
@@ -33,10 +33,6 @@ struct Tail<'a> {
 }
 
 pub(crate) async fn run(args: TailArgs) -> Result<(), Error> {
-    if let Some(name) = args.provider.as_deref().filter(|name| provider::find(name).is_none()) {
-        let known: Vec<&str> = provider::ALL.iter().map(|provider| provider.id).collect();
-        return Err(Error::Usage(format!("there is no provider {name}: it is one of {}", known.join(", "))));
-    }
     let since = args.since.as_deref().map(|since| moment(since, output::now())).transpose()?;
     let broker = broker::connect(&args.broker, &args.data.data_dir, "gw tail").await?;
     let mut signals = Signals::install().map_err(Error::Signals)?;

@@ -28,7 +28,7 @@ impl Drop for Telemetry {
 
 /// Logs of a command: warnings and errors, to standard error.
 pub(crate) fn for_commands(log: &LogArgs) -> Telemetry {
-    let level = if log.log_level == "info" { "warn" } else { &log.log_level };
+    let level = log.log_level.as_deref().unwrap_or("warn");
     let coloured = std::io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(coloured);
     // A second subscriber in one process is only met in tests.
@@ -40,7 +40,8 @@ pub(crate) fn for_commands(log: &LogArgs) -> Telemetry {
 pub(crate) fn for_service(log: &LogArgs, otlp_endpoint: Option<&str>, service: &str) -> Result<Telemetry, Error> {
     let provider = otlp_endpoint.map(|endpoint| exporter(endpoint, service)).transpose()?;
     let traces = provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("gw")));
-    let registry = tracing_subscriber::registry().with(filter(&log.log_level)).with(traces).with(lines(log.log_format));
+    let level = log.log_level.as_deref().unwrap_or("info");
+    let registry = tracing_subscriber::registry().with(filter(level)).with(traces).with(lines(log.log_format));
     let _set = registry.try_init().is_err();
     Ok(Telemetry(provider))
 }
