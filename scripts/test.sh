@@ -13,26 +13,20 @@ step() {
   "$@" 2>&1 | tee -a "$log" || status=1
 }
 
-# The target directory, and the integration tests of all crates; the suite is the one named `it`.
+# The integration tests of all crates; the suite is the one named `it`.
 metadata=$(cargo metadata --no-deps --format-version 1) || exit 1
-lines=$(python3 -c '
+names=$(python3 -c '
 import json, sys
-metadata = json.load(sys.stdin)
-print(metadata["target_directory"])
-tests = {t["name"] for p in metadata["packages"] for t in p["targets"] if "test" in t["kind"]}
+tests = {t["name"] for p in json.load(sys.stdin)["packages"] for t in p["targets"] if "test" in t["kind"]}
 print(*sorted(tests), sep="\n")
 ' <<<"$metadata") || exit 1
 others=(--lib --bins)
 suite=
-{
-  read -r target
-  while read -r name; do
-    if [ "$name" = it ]; then suite=it; elif [ -n "$name" ]; then others+=(--test "$name"); fi
-  done
-} <<<"$lines"
+while read -r name; do
+  if [ "$name" = it ]; then suite=it; elif [ -n "$name" ]; then others+=(--test "$name"); fi
+done <<<"$names"
 
 # The suite starts the real binary. Steps choose targets, not packages, so that they share one build.
-export GW_BIN="${GW_BIN:-$target/debug/gw}"
 step cargo build -p gw
 step cargo test --workspace --no-fail-fast "${others[@]}"
 step cargo test --workspace --no-fail-fast --doc

@@ -16,7 +16,10 @@ use tokio::{
 use tracing::{error, warn};
 
 use super::{Engine, closing, reader, target::Target};
-use crate::endpoint::{Directory, Known};
+use crate::{
+    Error,
+    endpoint::{Directory, Known},
+};
 
 /// Begins the name of each endpoint's consumer.
 const PREFIX: &str = "ep_";
@@ -102,7 +105,7 @@ pub(super) async fn mend(engine: &Arc<Engine>) {
     let orphans = loop {
         match orphans(engine).await {
             Ok(orphans) => break orphans,
-            Err(reason) => warn!(reason, "endpoints.not_mended: it is tried again"),
+            Err(error) => warn!(error = %Chain(&error), "endpoints.not_mended: it is tried again"),
         }
         if engine.stop.run_until_cancelled(sleep(PAUSE)).await.is_none() {
             return;
@@ -118,14 +121,13 @@ pub(super) async fn mend(engine: &Arc<Engine>) {
 
 /// Endpoints that have a consumer and are deleted. What the database never heard of is left alone: it may be the wrong
 /// database, or the broker another gateway's too.
-async fn orphans(engine: &Engine) -> Result<Vec<String>, String> {
-    let names = durable::names(&engine.deps.broker, topology::GW_EVENT).await;
-    let names = names.map_err(|error| Chain(&error).to_string())?;
+async fn orphans(engine: &Engine) -> Result<Vec<String>, Error> {
+    let names = durable::names(&engine.deps.broker, topology::GW_EVENT).await?;
     let ids = names.iter().filter(|name| name.starts_with(PREFIX));
     let ids: BTreeSet<&str> = ids.map(|name| name.strip_suffix(topology::HISTORY).unwrap_or(name)).collect();
     let (mut orphans, mut strange) = (Vec::new(), Vec::new());
     for id in ids.into_iter().filter(|id| engine.target(id).is_none()) {
-        match engine.endpoints.known(id).await.map_err(|error| Chain(&error).to_string())? {
+        match engine.endpoints.known(id).await? {
             Known::Live { .. } => {}
             Known::Deleted => orphans.push(id.to_owned()),
             Known::Never => strange.push(id),

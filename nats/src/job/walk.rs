@@ -222,10 +222,7 @@ impl<W: Walk> Walker<W> {
     }
 
     async fn slice(&self, jobs: &Jobs, held: Held<Replay>) -> Result<Step<Replay>, Failure> {
-        let (mut held, end) = match Box::pin(self.read(jobs, held)).await? {
-            Ok(read) => read,
-            Err(Refused) => return Ok(Step::Refused),
-        };
+        let Some((mut held, end)) = Box::pin(self.read(jobs, held)).await? else { return Ok(Step::Refused) };
         held.state.updated_at = self.clock.now();
         held.state.waits_for = None;
         let next = match end {
@@ -259,8 +256,8 @@ impl<W: Walk> Walker<W> {
         Ok(())
     }
 
-    /// Reads and deals until there is nothing more, or the slice is over.
-    async fn read(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Result<(Held<Replay>, End), Refused>, Failure> {
+    /// Reads and deals until there is nothing more, or the slice is over. None where somebody else took a step.
+    async fn read(&self, jobs: &Jobs, mut held: Held<Replay>) -> Result<Option<(Held<Replay>, End)>, Failure> {
         let (over, mut saved) = (Instant::now() + SLICE, Instant::now());
         let cap = held.state.request.rate_per_second.cap();
         let source = self.walk.source(&held.state);
@@ -272,7 +269,7 @@ impl<W: Walk> Walker<W> {
         while !chunk.messages.is_empty() {
             if let Room::WaitsFor(what) = self.walk.room(&held.state, &chunk.messages).await? {
                 self.land(flying, &mut held.state).await?;
-                return Ok(Ok((held, End::WaitsFor(what))));
+                return Ok(Some((held, End::WaitsFor(what))));
             }
             let (begun, read, end) = (Instant::now(), chunk.messages.len() as u64, chunk.end);
             // Meanwhile the chunk before lands, and the next ones are read.
@@ -286,7 +283,7 @@ impl<W: Walk> Walker<W> {
             chunk = chunks.next().await?;
             if self.stop.is_cancelled() || Instant::now() >= over {
                 self.land(flying, &mut held.state).await?;
-                return Ok(Ok((held, End::Over)));
+                return Ok(Some((held, End::Over)));
             }
             if saved.elapsed() >= SAVE {
                 saved = Instant::now();
@@ -294,18 +291,15 @@ impl<W: Walk> Walker<W> {
                 held.state.waits_for = None;
                 held = match jobs.step(held, &Next::Same).await? {
                     Step::Taken(held) => held,
-                    Step::Refused => return Ok(Err(Refused)),
+                    Step::Refused => return Ok(None),
                 };
             }
         }
         self.land(flying, &mut held.state).await?;
         if chunk.lags {
-            return Ok(Ok((held, End::WaitsFor("replica"))));
+            return Ok(Some((held, End::WaitsFor("replica"))));
         }
         held.state.next = held.state.to + 1;
-        Ok(Ok((held, End::Complete)))
+        Ok(Some((held, End::Complete)))
     }
 }
-
-/// Somebody else took a step.
-struct Refused;
