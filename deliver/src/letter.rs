@@ -65,6 +65,11 @@ impl Letter {
         }
     }
 
+    /// Whose push it is, where it is of one: endpoint and event.
+    fn push(&self) -> Option<(String, String)> {
+        Some((self.endpoint.clone()?, self.text("ce-id")?))
+    }
+
     /// The letter as a list has it.
     fn without_body(mut self) -> Self {
         self.message.payload = Bytes::new();

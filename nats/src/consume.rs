@@ -41,6 +41,15 @@ pub enum Verdict {
     },
 }
 
+/// What becomes of a message that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dying {
+    /// It becomes a dead letter as it is.
+    Bury,
+    /// The handler has kept what is to be kept of it.
+    Done,
+}
+
 /// Deals with a lane's next messages, in order, and says how each ended.
 pub trait Handler: Send + Sync + 'static {
     /// Messages with the same lane are handled in their order, one call at a time.
@@ -60,8 +69,8 @@ pub trait Handler: Send + Sync + 'static {
         &self,
         _message: &Message,
         _reason: &'static str,
-    ) -> impl Future<Output = Result<(), PublishError>> + Send {
-        std::future::ready(Ok(()))
+    ) -> impl Future<Output = Result<Dying, PublishError>> + Send {
+        std::future::ready(Ok(Dying::Bury))
     }
 }
 

@@ -7,7 +7,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use nats::{Message, Outgoing, PublishError, Verdict, consume::Handler};
+use nats::{
+    Message, Outgoing, PublishError, Verdict,
+    consume::{Dying, Handler},
+};
 use schemas::{cause::Chain, header};
 use tokio::time::Instant;
 use tracing::{Instrument, Span, info_span, warn};
@@ -80,9 +83,10 @@ impl Handler for Inner {
     }
 
     /// Every dead letter of a delivery leaves an outcome.
-    async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
+    async fn dying(&self, message: &Message, reason: &'static str) -> Result<Dying, PublishError> {
         let (provider, delivery) = (named(message, header::PROVIDER), named(message, header::DELIVERY));
-        self.record_dead(&provider, &delivery, message.sequence, reason, Instant::now() + PATIENCE).await
+        self.record_dead(&provider, &delivery, message.sequence, reason, Instant::now() + PATIENCE).await?;
+        Ok(Dying::Bury)
     }
 }
 

@@ -125,4 +125,7 @@ pub struct Retry {
     /// The replay that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
+    /// Whether the replay asked for what failed only: not for what has been delivered meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub only_failed: bool,
 }

@@ -8,7 +8,7 @@ use std::{
 
 use nats::{
     Broker, Message, Mode, Outgoing, PublishError, Publisher, Verdict,
-    consume::{self, Consumer, DeadLetters, Handler, Slots},
+    consume::{self, Consumer, DeadLetters, Dying, Handler, Slots},
     topology,
 };
 use schemas::header;
@@ -90,9 +90,9 @@ impl Handler for Script {
         verdicts
     }
 
-    async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
+    async fn dying(&self, message: &Message, reason: &'static str) -> Result<Dying, PublishError> {
         self.dying.lock().expect("nobody panicked with it").push((lane_of(message).to_owned(), reason));
-        Ok(())
+        Ok(Dying::Bury)
     }
 }
 

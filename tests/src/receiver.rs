@@ -101,6 +101,7 @@ struct Shared {
 pub struct Receiver {
     address: SocketAddr,
     scheme: &'static str,
+    certificate: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
@@ -127,7 +128,17 @@ impl Receiver {
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
         let acceptor = TlsAcceptor::from(Arc::new(config.expect("a TLS configuration")));
-        Self::listen("127.0.0.1:0".parse().expect("an address"), Arc::default(), Some(acceptor)).await
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let mut receiver = Self::listen(address, Arc::default(), Some(acceptor)).await;
+        let body = data_encoding::BASE64.encode(made.cert.der());
+        receiver.certificate = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        receiver
+    }
+
+    /// Its certificate in PEM, where it has one.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     async fn listen(address: SocketAddr, shared: Arc<Shared>, tls: Option<TlsAcceptor>) -> Self {
@@ -135,7 +146,7 @@ impl Receiver {
         let address = listener.local_addr().expect("an address");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let task = tokio::spawn(accept(listener, shared.clone(), tls));
-        Self { address, scheme, shared, task }
+        Self { address, scheme, certificate: String::new(), shared, task }
     }
 
     /// The URL of a path.
@@ -339,11 +350,13 @@ async fn answer(stream: &mut BufReader<impl Connection>, reply: Reply) -> bool {
 /// Answers with so many bytes, as far as the connection takes them.
 async fn large(stream: &mut BufReader<impl Connection>, bytes: usize, path: &str, shared: &Shared) -> bool {
     write(stream, &format!("HTTP/1.1 200 Said\r\ncontent-length: {bytes}\r\n\r\n")).await;
-    let chunk = "x".repeat(64 * 1024);
+    let chunk = "x".repeat(1024);
     let mut left = bytes;
     while left > 0 && write(stream, &chunk[..chunk.len().min(left)]).await {
         left = left.saturating_sub(chunk.len());
         *shared.written.lock().expect("a lock").entry(path.to_owned()).or_default() += chunk.len();
+        // Slower than it is read: what nobody reads stays here.
+        sleep(Duration::from_millis(5)).await;
     }
     left == 0
 }

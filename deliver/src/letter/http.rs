@@ -1,6 +1,6 @@
 //! The API of dead letters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use axum::{
     Extension, Json,
@@ -138,11 +138,15 @@ async fn redrive(
     let (letters, mut done) = chosen(&deps, &caller, &json(body)?).await?;
     let directory = endpoints.watch().borrow().clone();
     let (deps, directory) = (&deps, &directory);
-    let sent: Vec<Sent> = stream::iter(letters)
-        .map(|letter| async move { redrive::send(deps, directory, &letter).await })
-        .buffered(AT_ONCE)
-        .try_collect()
-        .await?;
+    // Several letters of one push, which a replay may lead to, go one after the other: the later sees the earlier.
+    let mut pushes = HashSet::new();
+    let (firsts, others): (Vec<Letter>, Vec<Letter>) =
+        letters.into_iter().partition(|letter| letter.push().is_none_or(|push| pushes.insert(push)));
+    let send = |letter: Letter| async move { redrive::send(deps, directory, &letter).await };
+    let mut sent: Vec<Sent> = stream::iter(firsts).map(send).buffered(AT_ONCE).try_collect().await?;
+    for letter in others {
+        sent.push(send(letter).await?);
+    }
     let mut redriven = 0;
     for sent in sent {
         match sent {
@@ -188,7 +192,7 @@ async fn chosen(deps: &Deps, caller: &Caller, body: &Value) -> Result<(Vec<Lette
     }
     fields.faults.none_or(Some(())).map_err(Error::Invalid)?;
     if which.org.as_ref().is_some_and(|org| !caller.sees(org)) {
-        return Err(Error::NotFound);
+        return Err(Error::OtherOrganisation);
     }
     let Some(ids) = ids else {
         let Page { letters, next } = scan::page(&deps.broker, &which, caller, cursor, IDS).await?;

@@ -91,6 +91,7 @@ async fn push(deps: &Deps, directory: &Directory, letter: &Letter) -> Result<Sen
         event_sequence: letter.sequence,
         attempt: 1,
         replay: None,
+        only_failed: false,
     };
     let due = Outgoing {
         subject: subject::retry_due(id, &event),

@@ -19,6 +19,8 @@ pub(super) struct About {
     /// The normalised type.
     pub(super) kind: String,
     pub(super) replay: Option<String>,
+    /// Whether the replay asked for what failed only.
+    pub(super) only_failed: bool,
     /// The dead letter that was sent back, by its sequence.
     pub(super) letter: Option<u64>,
     /// The object that holds the event's payload, where the event does not.
@@ -37,6 +39,7 @@ impl About {
             delivery: String::new(),
             kind: String::new(),
             replay: None,
+            only_failed: false,
             letter: None,
             payload_ref: None,
         };
@@ -55,6 +58,7 @@ impl About {
             delivery: String::new(),
             kind: String::new(),
             replay: retry.replay.clone(),
+            only_failed: retry.only_failed,
             letter: (retry.stream == topology::GW_DLQ).then_some(retry.sequence),
             payload_ref: None,
         }

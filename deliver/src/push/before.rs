@@ -30,11 +30,8 @@ impl Engine {
         }
     }
 
-    /// Whether an event that is handed out again was settled before: it has ended, or has its timer.
-    pub(super) async fn settled_event(&self, about: &About, event: &Message) -> bool {
-        if event.delivered < 2 {
-            return false;
-        }
+    /// Whether an event that may have been in other hands was settled there: it has ended, or has its timer.
+    pub(super) async fn settled_event(&self, about: &About) -> bool {
         let Some((last, _)) = self.last_step(about).await.filter(|(last, _)| is_of(last, about)) else { return false };
         match last.outcome {
             PushOutcome::Scheduled => {
@@ -47,6 +44,15 @@ impl Engine {
             }
             _ => false,
         }
+    }
+
+    /// Whether an event has come through by another way since: what only makes up for a failure is not pushed then.
+    pub(super) async fn made_up(&self, retry: &Retry, about: &About) -> bool {
+        if retry.replay.is_some() && !retry.only_failed {
+            return false;
+        }
+        let last = self.last_step(about).await;
+        last.is_some_and(|(last, _)| last.outcome == PushOutcome::Delivered && last.sequence == about.sequence)
     }
 
     /// Whether a due push that is handed out again was settled before: its request was recorded, or it was set again.

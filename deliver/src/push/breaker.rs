@@ -39,6 +39,24 @@ impl Breaker {
         matches!(self, Self::Open { .. })
     }
 
+    /// After the consumer said what all processes go by, asked when it was so. Where it has opened or closed meanwhile,
+    /// that is old.
+    pub(super) fn adopting(self, asked: Self, stored: Option<Self>) -> Self {
+        match (self, stored) {
+            _ if self.until() != asked.until() => self,
+            (_, Some(open)) => open,
+            (Self::Open { .. }, None) => Self::default(),
+            (Self::Closed { .. }, None) => self,
+        }
+    }
+
+    fn until(self) -> Option<i64> {
+        match self {
+            Self::Open { until, .. } => Some(until),
+            Self::Closed { .. } => None,
+        }
+    }
+
     /// After a success.
     pub(super) fn succeeded(self) -> Self {
         Self::default()
@@ -125,6 +143,19 @@ mod tests {
         assert_eq!(open.unprobed(1_500), Breaker::Open { openings: 3, until: 1_500 });
         assert_eq!(open.unprobed(1_000), Breaker::Open { openings: 3, until: 1_001 });
         assert_eq!(Breaker::default().unprobed(5), Breaker::default());
+    }
+
+    #[test]
+    fn what_the_consumer_said_before_it_opened_or_closed_here_is_old() {
+        let (one, other) = (Breaker::Open { openings: 1, until: 1_000 }, Breaker::Open { openings: 2, until: 9_000 });
+        let failing = |failures| Breaker::Closed { failures };
+        assert_eq!(failing(0).adopting(one, Some(one)), failing(0), "a probe has come through");
+        assert_eq!(one.adopting(failing(9), None), one, "it has just opened");
+        assert_eq!(other.adopting(one, Some(one)), other, "its probe has failed");
+        assert_eq!(failing(4).adopting(failing(3), Some(one)), one, "another process opened it");
+        assert_eq!(one.adopting(one, Some(other)), other, "another process probed it");
+        assert_eq!(one.adopting(one, None), failing(0), "another process closed it");
+        assert_eq!(failing(4).adopting(failing(3), None), failing(4));
     }
 
     #[test]

@@ -26,23 +26,24 @@ use super::{
 /// Timers that are ended at once.
 const AT_ONCE: usize = 64;
 
-/// How the timers of an endpoint end.
+/// How a push ends that waits for its time, or is due.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    /// As dead letters, for this reason.
-    Dead(Reason),
+pub(super) enum End<'a> {
+    /// As a dead letter, for this reason, which is put in words.
+    Dead(Reason, &'a str),
     /// The endpoint is deleted.
     Dropped,
 }
 
-/// Why an endpoint is disabled, as far as this process knows.
-pub(super) fn reason(target: &Target) -> Reason {
-    if target.gone.load(Ordering::Relaxed) { Reason::Gone } else { Reason::Disabled }
+/// How the timers of an endpoint end that is disabled, for the reason that this process knows.
+pub(super) fn disabling(target: &Target) -> End<'static> {
+    let reason = if target.gone.load(Ordering::Relaxed) { Reason::Gone } else { Reason::Disabled };
+    End::Dead(reason, "the endpoint was disabled while the push waited")
 }
 
 /// Turns the timers of a disabled endpoint into dead letters.
-pub(super) async fn disabled(engine: &Engine, endpoint: &str, reason: Reason) -> Result<(), Error> {
-    walk(engine, endpoint, End::Dead(reason)).await
+pub(super) async fn disabled(engine: &Engine, target: &Target) -> Result<(), Error> {
+    walk(engine, &target.id, disabling(target)).await
 }
 
 /// Ends what is left of a deleted endpoint: its timers, then its consumers. Tried until it is done.
@@ -65,7 +66,7 @@ async fn forget(engine: &Engine, endpoint: &str) -> Result<(), Error> {
     durable::remove(broker, topology::GW_EVENT, endpoint).await
 }
 
-async fn walk(engine: &Engine, endpoint: &str, end: End) -> Result<(), Error> {
+async fn walk(engine: &Engine, endpoint: &str, end: End<'_>) -> Result<(), Error> {
     let (broker, filter) = (&engine.deps.broker, subject::retries_waiting_of(endpoint));
     let mut from = 1;
     loop {
@@ -88,7 +89,7 @@ async fn walk(engine: &Engine, endpoint: &str, end: End) -> Result<(), Error> {
 }
 
 impl Engine {
-    async fn end_timer(&self, timer: &Message, end: End) -> Result<(), Stopped> {
+    async fn end_timer(&self, timer: &Message, end: End<'_>) -> Result<(), Stopped> {
         match serde_json::from_slice::<Retry>(&timer.payload) {
             Ok(retry) => self.end_retry(&retry, end).await,
             Err(error) => {
@@ -98,10 +99,10 @@ impl Engine {
         }
     }
 
-    /// Ends a push that waits for its time, or is due. One that a replay asked for, of an endpoint that is deleted, is
-    /// not made: what became of the event before stands.
-    pub(super) async fn end_retry(&self, retry: &Retry, end: End) -> Result<(), Stopped> {
-        if let (End::Dropped, true) = (end, is_untried_repeat(retry)) {
+    /// Ends a push that waits for its time, or is due. One that a replay asked for, and that was not tried, is not made:
+    /// what became of the event before stands.
+    pub(super) async fn end_retry(&self, retry: &Retry, end: End<'_>) -> Result<(), Stopped> {
+        if is_untried_repeat(retry) {
             return Ok(());
         }
         let mut about = About::of_timer(retry);
@@ -112,11 +113,10 @@ impl Engine {
         }
         match (end, event) {
             (End::Dropped, _) => self.end(&about, PushOutcome::Dropped, "deleted").await,
-            (End::Dead(reason), Some(event)) => {
-                let detail = "the endpoint was disabled while the push waited";
+            (End::Dead(reason, detail), Some(event)) => {
                 self.give_up(&about, &event, retry.attempt.saturating_sub(1), reason, detail).await
             }
-            (End::Dead(_), None) => self.end(&about, PushOutcome::Expired, "expired").await,
+            (End::Dead(..), None) => self.end(&about, PushOutcome::Expired, "expired").await,
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use nats::{
     Message, PublishError, Verdict,
-    consume::{self, Consumer, DeadLetters, Handler, Slots},
+    consume::{self, Consumer, DeadLetters, Dying, Handler, Slots},
     durable, topology,
 };
 use schemas::{
@@ -27,7 +27,7 @@ use super::{
     Engine,
     about::{About, Source},
     closing::{self, End},
-    decide::{Tries, jitter},
+    decide::{Reason, Tries, jitter},
     record::{Stopped, is_untried_repeat},
     settle::Push,
     target::{Rules, Target},
@@ -90,13 +90,15 @@ impl Handler for Due {
         verdicts
     }
 
-    /// With a timer that nobody settled its push ends, and what is recorded must say so.
-    async fn dying(&self, message: &Message, reason: &'static str) -> Result<(), PublishError> {
-        let Ok(retry) = serde_json::from_slice::<Retry>(&message.payload) else { return Ok(()) };
-        let mut about = About::of_timer(&retry);
-        self.engine.recall(&mut about).await;
-        let ended = self.engine.end(&about, PushOutcome::Dead, reason).await;
-        ended.map_err(|Stopped| PublishError::Unconfirmed)
+    /// With a timer that nobody settled its push ends, and the letter holds the event: the timer only says where it stood.
+    async fn dying(&self, message: &Message, _reason: &'static str) -> Result<Dying, PublishError> {
+        let Ok(retry) = serde_json::from_slice::<Retry>(&message.payload) else { return Ok(Dying::Bury) };
+        if self.engine.settled_timer(&retry, message).await {
+            return Ok(Dying::Done);
+        }
+        let detail = format!("its timer was handed out {} times and never settled", message.delivered);
+        let ended = self.engine.end_retry(&retry, End::Dead(Reason::Exhausted, &detail)).await;
+        ended.map(|()| Dying::Done).map_err(|Stopped| PublishError::Unconfirmed)
     }
 }
 
@@ -138,7 +140,7 @@ impl Engine {
         }
         let Some(rules) = target.rules() else { return self.end_retry(retry, End::Dropped).await };
         match rules.live.endpoint.status {
-            EndpointStatus::Disabled => return self.end_retry(retry, End::Dead(closing::reason(target))).await,
+            EndpointStatus::Disabled => return self.end_retry(retry, closing::disabling(target)).await,
             EndpointStatus::Paused => {
                 return self.set_again(retry, tries, now + jitter(PAUSED, &self.deps.random)).await;
             }
@@ -153,14 +155,21 @@ impl Engine {
         match turn {
             Turn::Go(go) => self.push_again(target, &go, retry, tries).await,
             Turn::Later(at) => self.set_again(retry, tries, at).await,
-            Turn::NotNow if self.stop.is_cancelled() => Err(Stopped),
-            // Its status has changed: it is looked at again.
+            // Its status has changed: it is looked at again. Or the gateway stops: to be handed out again would count, and
+            // a timer has no other end than its push's.
             Turn::NotNow => self.set_again(retry, tries, now).await,
         }
     }
 
     async fn push_again(&self, target: &Target, go: &Go, retry: &Retry, mut tries: Tries) -> Result<(), Stopped> {
         let mut about = About::of_timer(retry);
+        if self.made_up(retry, &about).await {
+            self.unprobe(target, go);
+            if let Some(letter) = about.letter {
+                self.discard(&about, letter).await;
+            }
+            return Ok(());
+        }
         let Some(event) = self.event_of(retry).await? else {
             self.unprobe(target, go);
             if is_untried_repeat(retry) {

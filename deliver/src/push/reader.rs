@@ -80,8 +80,7 @@ impl Reader {
                 Ok(())
             }
             EndpointStatus::Disabled => {
-                let reason = closing::reason(&self.target);
-                closing::disabled(&self.engine, &self.target.id, reason).await?;
+                closing::disabled(&self.engine, &self.target).await?;
                 self.changed().await;
                 Ok(())
             }
@@ -93,8 +92,9 @@ impl Reader {
         let (engine, target) = (&self.engine, &self.target);
         // Few at a time: thousands of endpoints begin at once.
         let _few = engine.opening.acquire().await;
+        let asked = target.breaker();
         let own_change = target.take_unwritten();
-        let brought = bring(engine, target, rules, own_change, first).await;
+        let brought = bring(engine, target, rules, (!own_change).then_some(asked), first).await;
         if own_change && !matches!(brought, Ok(Brought::Done)) {
             target.keep_unwritten();
         }
@@ -139,8 +139,12 @@ impl Reader {
         }
     }
 
+    /// What is in hand already is settled by whoever has it.
     fn spawn(&mut self, event: Message, lane: Lane) {
-        self.pushes.spawn(self.engine.clone().consumed(self.target.clone(), event, lane));
+        match self.target.hold(event.sequence, lane) {
+            Some(held) => drop(self.pushes.spawn(self.engine.clone().consumed(self.target.clone(), event, lane, held))),
+            None => debug!(endpoint = self.target.id, sequence = event.sequence, "push.in_hand"),
+        }
     }
 
     /// Waits for another version of the rules. What is in hand goes on.
@@ -199,18 +203,19 @@ enum Brought {
     Outdated,
 }
 
+/// `asked`: the breaker as it was before, where what the consumer says of it counts; otherwise it changed here.
 /// `first`: for the first time with these rules.
 async fn bring(
     engine: &Engine,
     target: &Target,
     rules: &Rules,
-    own_change: bool,
+    asked: Option<Breaker>,
     first: bool,
 ) -> Result<Brought, Error> {
     let broker = &engine.deps.broker;
     let found = durable::find(broker, topology::GW_EVENT, &target.id).await?;
-    if !own_change {
-        target.adopt(found.as_ref().and_then(|found| Breaker::parse(found.metadata(BREAKER)?)));
+    if let Some(asked) = asked {
+        target.adopt(asked, found.as_ref().and_then(|found| Breaker::parse(found.metadata(BREAKER)?)));
     }
     let breaker = target.breaker();
     let mut wanted = vec![(wanted(rules, Lane::Live, breaker), found)];
@@ -232,7 +237,7 @@ async fn bring(
         if found.as_ref().is_none_or(|found| !found.is(&wanted)) {
             durable::put(broker, &wanted, found.as_ref()).await?;
         }
-        if let (true, Breaker::Open { until, .. }) = (own_change, breaker)
+        if let (None, Breaker::Open { until, .. }) = (asked, breaker)
             && until > engine.deps.clock.now()
         {
             durable::pause(broker, topology::GW_EVENT, &wanted.name, until).await?;

@@ -80,6 +80,7 @@ impl Engine {
             event_sequence: about.sequence,
             attempt: tries.attempt + 1,
             replay: about.replay.clone(),
+            only_failed: about.only_failed,
         };
         let Ok(body) = serde_json::to_vec(&retry) else { return Ok(()) };
         let mut headers = Headers::new();

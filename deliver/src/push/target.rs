@@ -1,9 +1,10 @@
 //! An endpoint in this process: its rules as they are now, its room, and its breaker.
 
 use std::{
+    collections::HashSet,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -15,7 +16,7 @@ use schemas::endpoint::EndpointStatus;
 use tokio::sync::{Notify, Semaphore, watch};
 use tracing::{info, warn};
 
-use super::breaker::Breaker;
+use super::{breaker::Breaker, turn::Lane};
 use crate::endpoint::Live;
 
 /// No push that finds no room is put off for longer.
@@ -71,6 +72,8 @@ pub(super) struct Target {
     pub(super) look: Notify,
     /// Live events in hand: history waits for what they leave free.
     pub(super) live_held: AtomicUsize,
+    /// The events in hand. A broker that was away for long hands them out again.
+    in_hand: Mutex<HashSet<u64>>,
     /// Timers that wait for room.
     pub(super) waiting: AtomicUsize,
     /// How long a request took the last time, milliseconds.
@@ -90,11 +93,24 @@ impl Target {
             gone: AtomicBool::new(false),
             look: Notify::new(),
             live_held: AtomicUsize::new(0),
+            in_hand: Mutex::default(),
             waiting: AtomicUsize::new(0),
             latency: AtomicI64::new(1),
             booked: AtomicI64::new(0),
             open,
         }
+    }
+
+    /// Takes an event in hand; none where it is there already.
+    pub(super) fn hold(self: &Arc<Self>, sequence: u64, lane: Lane) -> Option<Held> {
+        if !self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(sequence) {
+            return None;
+        }
+        let live = lane == Lane::Live;
+        if live {
+            self.live_held.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Held { target: self.clone(), sequence, live })
     }
 
     /// The rules as they are now; none once it is deleted.
@@ -143,13 +159,9 @@ impl Target {
         self.unwritten.store(true, Ordering::Release);
     }
 
-    /// What the consumer says, which is what all processes go by.
-    pub(super) fn adopt(&self, stored: Option<Breaker>) {
-        self.set_breaker(|own| match stored {
-            Some(open) => open,
-            None if own.is_open() => Breaker::default(),
-            None => own,
-        });
+    /// What the consumer said, which is what all processes go by. It was asked when the breaker was so.
+    pub(super) fn adopt(&self, asked: Breaker, stored: Option<Breaker>) {
+        self.set_breaker(|own| own.adopting(asked, stored));
     }
 
     /// Sets the breaker, and says so where that opens or closes it.
@@ -183,6 +195,23 @@ impl Target {
         let booked = self.booked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
         let (Ok(booked) | Err(booked)) = booked;
         (booked + apart).clamp(now + 1_000, now + BOOKED_AHEAD)
+    }
+}
+
+/// An event in hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    target: Arc<Target>,
+    sequence: u64,
+    live: bool,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.target.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sequence);
+        if self.live {
+            self.target.live_held.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

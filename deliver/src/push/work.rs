@@ -3,13 +3,11 @@
 //! Nothing is acknowledged before what became of it is stored; the order of the writes makes a crash at any point
 //! repeat at most this one request, with the same `webhook-id`.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use nats::Message;
+use nats::{Message, topology::ACK_WAIT};
 use schemas::{cause::Chain, endpoint};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::{
@@ -18,7 +16,7 @@ use super::{
     decide::{Reason, Tries},
     record::Stopped,
     settle::{After, Push},
-    target::{Rules, Target},
+    target::{Held, Rules, Target},
     turn::{Lane, Turn},
 };
 
@@ -37,23 +35,25 @@ enum Done {
 
 impl Engine {
     /// Pushes an event that its consumer handed out, and settles it.
-    pub(super) async fn consumed(self: Arc<Self>, target: Arc<Target>, event: Message, lane: Lane) {
-        let live = (lane == Lane::Live).then(|| Held::of(target.clone()));
+    pub(super) async fn consumed(self: Arc<Self>, target: Arc<Target>, event: Message, lane: Lane, held: Held) {
         let broker = &self.deps.broker;
-        match nats::keep_alive(broker, &event, self.consume(&target, &event, lane)).await {
+        let done = nats::keep_alive(broker, &event, self.consume(&target, &event, lane)).await;
+        // First, for what is given back comes again at once.
+        drop(held);
+        match done {
             Ok(Done::Settled) => self.acknowledge(&event).await,
             Ok(Done::Back) => nats::give_back(broker, &event).await,
             // What was not stored is told again by whoever gets the event next.
             Err(Stopped) => debug!(sequence = event.sequence, "push.unsettled"),
         }
-        drop(live);
     }
 
     async fn consume(&self, target: &Target, event: &Message, lane: Lane) -> Result<Done, Stopped> {
         let Some(rules) = target.rules() else { return Ok(Done::Back) };
         let wishes = &rules.live.endpoint;
         let about = About::of_event(&wishes.org_id, &target.id, event);
-        if !endpoint::admits(&wishes.events, &about.kind) || self.settled_event(&about, event).await {
+        let again = event.delivered > 1;
+        if !endpoint::admits(&wishes.events, &about.kind) || again && self.settled_event(&about).await {
             return Ok(Done::Settled);
         }
         if event.delivered >= WORN && !wishes.ordered {
@@ -62,8 +62,16 @@ impl Engine {
             return Ok(Done::Settled);
         }
         let mut tries = if wishes.ordered { self.tried(&about).await } else { Tries::NONE };
+        let mut sure = Instant::now();
         loop {
             let Turn::Go(go) = self.turn(target, lane).await else { return Ok(Done::Back) };
+            // The broker may have been away meanwhile, and handed it to another process.
+            if sure.elapsed() >= ACK_WAIT {
+                if self.settled_event(&about).await {
+                    return Ok(Done::Settled);
+                }
+                sure = Instant::now();
+            }
             let (source, holds) = (Source::of_event(event), go.rules.live.endpoint.ordered);
             let push = Push { target, about: &about, event, source, holds };
             match self.push(&push, &go, &mut tries).await? {
@@ -96,21 +104,5 @@ impl Engine {
                 Err(error) => debug!(error = %Chain(&error), sequence = event.sequence, "push.ack"),
             }
         }
-    }
-}
-
-/// A live event in hand.
-struct Held(Arc<Target>);
-
-impl Held {
-    fn of(target: Arc<Target>) -> Self {
-        target.live_held.fetch_add(1, Ordering::Relaxed);
-        Self(target)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.live_held.fetch_sub(1, Ordering::Relaxed);
     }
 }

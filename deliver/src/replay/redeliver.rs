@@ -209,6 +209,7 @@ impl Redeliver {
                         event_sequence: message.sequence,
                         attempt: 1,
                         replay: Some(replay.request.id.clone()),
+                        only_failed: replay.request.only_failed,
                     }),
                 }
             }

@@ -12,7 +12,7 @@ use tokio::{sync::mpsc::Receiver, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use super::{Consumer, Handler, Slot, Verdict};
+use super::{Consumer, Dying, Handler, Slot, Verdict};
 use crate::{
     connect::Broker,
     message::Message,
@@ -128,9 +128,10 @@ async fn work<H: Handler>(consumer: Arc<Consumer>, handler: Arc<H>, run: Waiting
             match verdict {
                 Verdict::Done => acks.push(acknowledge(&consumer.broker, message, "+ACK".to_owned())),
                 Verdict::Dead { reason, detail } => match bury(&consumer, &*handler, message, reason, &detail).await {
-                    Ok(()) => {
+                    Ok(Dying::Bury) => {
                         acks.push(acknowledge(&consumer.broker, message, format!("+TERM {reason}")));
                     }
+                    Ok(Dying::Done) => acks.push(acknowledge(&consumer.broker, message, "+ACK".to_owned())),
                     Err(error) => {
                         warn!(%error, sequence = message.sequence, "message.bury");
                         pause = Some(BURY_PAUSE);
@@ -165,11 +166,13 @@ async fn bury<H: Handler>(
     message: &Message,
     reason: &'static str,
     detail: &str,
-) -> Result<(), PublishError> {
-    handler.dying(message, reason).await?;
-    consumer.dead.bury(consumer.stream, message, reason, detail).await?;
-    warn!(stream = consumer.stream, sequence = message.sequence, reason, detail, "message.dead");
-    Ok(())
+) -> Result<Dying, PublishError> {
+    let dying = handler.dying(message, reason).await?;
+    if dying == Dying::Bury {
+        consumer.dead.bury(consumer.stream, message, reason, detail).await?;
+        warn!(stream = consumer.stream, sequence = message.sequence, reason, detail, "message.dead");
+    }
+    Ok(dying)
 }
 
 /// A message that the broker hands out for the last time is not tried again: whoever tried it before did not

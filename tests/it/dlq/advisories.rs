@@ -40,6 +40,22 @@ async fn a_message_that_a_subscriber_never_settled_becomes_one_whole_letter() {
     assert_eq!(answer.body["skipped"]["not-redrivable"], 1, "{answer:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_a_subscriber_ended_becomes_one_whole_letter() {
+    let mut ground = Ground::start().await;
+    let ids = ground.events("org_1", 0..1).await;
+    let mut raw = Raw::connect(&ground.world.nats_url()).await;
+    consumer(&mut raw, "billing", 8).await;
+    let next = format!("$JS.API.CONSUMER.MSG.NEXT.{GW_EVENT}.billing");
+    raw.request(&next, &json!({ "batch": 1, "expires": 2_000_000_000_u64 })).await.expect("the event");
+    raw.publish(&format!("$JS.ACK.{GW_EVENT}.billing.1.1.1.1780000000000000000.0"), "+TERM not for us")
+        .await
+        .expect("ours");
+    let letter = ground.world.stored(GW_DLQ, "gw.dlq.billing.terminated", 1).await.remove(0);
+    assert_eq!(letter.header("ce-id"), Some(ids[0].as_str()));
+    assert!(letter.payload.starts_with(b"{\"deliveryId\":\"delivery-0\""));
+}
+
 /// Ends everything.
 struct Enders;
 

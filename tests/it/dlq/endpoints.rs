@@ -76,6 +76,26 @@ async fn a_push_that_dies_again_leaves_one_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_letters_of_one_event_that_are_sent_back_together_are_pushed_once() {
+    let mut ground = Ground::start().await;
+    let (endpoint, _, _) = dead(&mut ground, "/hook").await;
+    ground.replayed(json!({ "mode": "redeliver", "endpointIds": [endpoint] })).await;
+    ground.world.stored(GW_DLQ, "gw.dlq.endpoint.exhausted", 2).await;
+    let before = ground.receiver.seen("/hook").len();
+    ground.receiver.always("/hook", Reply::Status(200));
+    let sent = post(&ground, "redrive", json!({ "endpointId": endpoint })).await;
+    assert_eq!((sent.status, &sent.body["redriven"]), (200, &json!(1)), "{sent:?}");
+    ground.receiver.got("/hook", before + 1).await;
+    eventually("the other is known to be delivered", || async {
+        let again = post(&ground, "redrive", json!({ "endpointId": endpoint })).await;
+        assert_eq!(again.body["redriven"], 0, "{again:?}");
+        (ground.world.api(Method::GET, "/dead-letters", None).await.body["deadLetters"] == json!([])).then_some(())
+    })
+    .await;
+    assert_eq!(ground.receiver.seen("/hook").len(), before + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_is_sent_back_leads_its_receiver_to_a_large_payload_though_its_event_has_expired() {
     let mut ground = Ground::start().await;
     ground.world.link(&Link::repository("org_1", "42")).await;

@@ -87,6 +87,7 @@ async fn a_timer_at_whose_place_another_organisations_event_stands_pushes_nothin
         event_sequence: others.sequence,
         attempt: 2,
         replay: None,
+        only_failed: false,
     };
     let due = Outgoing {
         subject: subject::retry_due(&endpoint.id, &event_id),

@@ -12,6 +12,7 @@ use serde_json::json;
 use tests::{Reply, eventually, kill};
 
 use super::{Made, Pushes};
+use crate::raw::Raw;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_was_down_gets_all_it_missed() {
@@ -92,6 +93,30 @@ async fn a_broker_that_was_away_costs_no_event_and_no_second_request_of_what_was
     assert_eq!(pushes.receiver.seen("/hook").len(), 40);
     pushes.idle(&endpoint).await;
     pushes.adds_up(&endpoint, 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_handed_out_again_while_it_is_in_hand_is_requested_once() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::After(Duration::from_secs(3), 200));
+    let endpoint = pushes.endpoint("/hook", json!({})).await;
+    pushes.event(1).await;
+    pushes.receiver.got("/hook", 1).await;
+    // As a broker does that heard nothing of it for a minute.
+    let mut raw = Raw::connect(&pushes.world.nats_url()).await;
+    let settles = format!("$JS.ACK.{}.{}.1.1.1.{}.0", topology::GW_EVENT, endpoint.id, 1_780_000_000_000_000_000_u64);
+    raw.publish(&settles, "-NAK").await.expect("it is ours");
+    let broker = pushes.broker().await;
+    eventually("it is handed out again", || async {
+        let info = topology::consumer_info(&broker, topology::GW_EVENT, &endpoint.id).await.ok()?;
+        (info.num_redelivered == 1).then_some(())
+    })
+    .await;
+    let delivered = pushes.attempts(&endpoint, 1).await;
+    assert_eq!(delivered[0].outcome, PushOutcome::Delivered);
+    pushes.idle(&endpoint).await;
+    assert_eq!(pushes.receiver.seen("/hook").len(), 1);
+    pushes.adds_up(&endpoint, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,6 +218,7 @@ fn third_timer(second: &Attempt) -> Outgoing {
         event_sequence: second.sequence,
         attempt: 3,
         replay: None,
+        only_failed: false,
     };
     Outgoing {
         subject: subject::retry_wait(&retry.endpoint_id, &retry.event_id),

@@ -92,29 +92,51 @@ async fn another(pushes: &mut Pushes, before: u64) -> nats::Message {
 }
 
 async fn redrive(pushes: &mut Pushes, endpoint: &str, event: &str, letter: u64) {
-    due(pushes, topology::GW_DLQ, endpoint, event, letter, None).await;
+    due(pushes, Retry { stream: topology::GW_DLQ.to_owned(), sequence: letter, ..first(endpoint, event) }).await;
 }
 
-async fn due(pushes: &mut Pushes, stream: &str, endpoint: &str, event: &str, sequence: u64, replay: Option<&str>) {
-    let retry = Retry {
+/// The first event's push to an endpoint.
+fn first(endpoint: &str, event: &str) -> Retry {
+    Retry {
         org_id: "org_1".to_owned(),
         endpoint_id: endpoint.to_owned(),
         event_id: event.to_owned(),
-        stream: stream.to_owned(),
-        sequence,
+        stream: topology::GW_EVENT.to_owned(),
+        sequence: 1,
         event_sequence: 1,
         attempt: 1,
-        replay: replay.map(str::to_owned),
-    };
+        replay: None,
+        only_failed: false,
+    }
+}
+
+/// Has a push be due now.
+async fn due(pushes: &mut Pushes, retry: Retry) {
     let (publisher, group) = Publisher::new(&pushes.broker().await, Mode::Pipeline);
     tokio::spawn(group);
     let message = Outgoing {
-        subject: subject::retry_due(endpoint, event),
-        id: format!("due:{stream}:{sequence}"),
+        subject: subject::retry_due(&retry.endpoint_id, &retry.event_id),
+        id: format!("due:{retry:?}"),
         payload: serde_json::to_vec(&retry).expect("JSON").into(),
         ..Outgoing::default()
     };
     publisher.publish(message, Instant::now() + std::time::Duration::from_secs(5)).await.expect("stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_through_meanwhile_is_not_pushed_again_for_having_failed() {
+    let mut pushes = Pushes::start().await;
+    let endpoint = pushes.endpoint("/hook", json!({})).await;
+    let id = pushes.event(1).await;
+    pushes.attempts(&endpoint, 1).await;
+    due(&mut pushes, Retry { attempt: 2, ..first(&endpoint.id, &id) }).await;
+    let failed = Some("rpl_1".to_owned());
+    due(&mut pushes, Retry { replay: failed, only_failed: true, ..first(&endpoint.id, &id) }).await;
+    pushes.idle(&endpoint).await;
+    assert_eq!(pushes.receiver.seen("/hook").len(), 1);
+    due(&mut pushes, Retry { replay: Some("rpl_2".to_owned()), ..first(&endpoint.id, &id) }).await;
+    let last = pushes.attempts(&endpoint, 2).await.remove(1);
+    assert_eq!(last.replay.as_deref(), Some("rpl_2"), "who asks for all gets it again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +147,7 @@ async fn a_replay_that_comes_through_ends_the_timer_of_its_event() {
     let id = pushes.event(1).await;
     pushes.attempts(&endpoint, 1).await;
     assert_eq!(pushes.timers(&endpoint).await.len(), 1);
-    due(&mut pushes, topology::GW_EVENT, &endpoint.id, &id, 1, Some("rpl_1")).await;
+    due(&mut pushes, Retry { replay: Some("rpl_1".to_owned()), ..first(&endpoint.id, &id) }).await;
     let last = pushes.attempts(&endpoint, 2).await.remove(1);
     assert_eq!((last.outcome, last.attempt, last.replay.as_deref()), (PushOutcome::Delivered, 1, Some("rpl_1")));
     no_timers(&mut pushes, &endpoint).await;
@@ -204,14 +226,19 @@ async fn a_timer_that_nobody_settles_ends_its_push_and_it_adds_up() {
     let broker = pushes.broker().await;
     let minutes = std::time::Duration::from_secs(120);
     tests::eventually_within(minutes, "it is buried", || async {
-        let letters = nats::count(&broker, topology::GW_DLQ, &["gw.dlq.retry.exhausted".to_owned()], 1).await.ok()?;
+        let letters =
+            nats::count(&broker, topology::GW_DLQ, &["gw.dlq.endpoint.exhausted".to_owned()], 1).await.ok()?;
         (letters == 1).then_some(())
     })
     .await;
+    let letter = pushes.letters(1).await.remove(0);
+    let event = pushes.world.messages(topology::GW_EVENT, "gw.event.>").await.remove(0);
+    assert_eq!((letter.header("ce-id"), &letter.payload), (event.header("ce-id"), &event.payload), "it is whole");
     let last = pushes.attempts(&endpoint, 2).await.remove(1);
     assert_eq!((last.outcome, last.reason.as_deref()), (PushOutcome::Dead, Some("exhausted")));
     let report = audit(&pushes.world).await;
     let terms = term(&report["endpoints"], "endpointId", &endpoint.id);
     let counted = ["admitted", "dead", "scheduled", "error"].map(|name| terms[name].as_i64());
     assert_eq!(counted, [Some(1), Some(1), Some(0), Some(0)], "{report}");
+    assert_eq!(pushes.world.count(topology::GW_DLQ, "gw.dlq.>").await, 1, "the event's letter is the only one");
 }

@@ -1,6 +1,6 @@
 //! What a replay asked for and could not be tried yet: it waits beside the event's own push.
 
-use nats::topology::GW_RETRY;
+use nats::topology::{GW_DLQ, GW_RETRY};
 use reqwest::Method;
 use schemas::{attempt::Retry, subject};
 use serde_json::{Value, json};
@@ -69,6 +69,31 @@ async fn a_redelivery_that_waits_is_told_and_it_adds_up_also_when_its_endpoint_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_stays_delivered_where_its_endpoint_is_disabled_before_a_replay_gets_to_it() {
+    let mut ground = Ground::start().await;
+    let (endpoint, [first, second]) = paused(&mut ground).await;
+    let replay = ground.replay(json!({ "mode": "redeliver", "endpointIds": [endpoint] })).await;
+    assert_eq!(ground.ended(&replay).await["published"], 2);
+    tells(&ground.world, &first, &again("delivered", &replay)).await;
+    let disabled = json!({ "status": "disabled" });
+    let answer = ground.world.api(Method::PATCH, &format!("/endpoints/{endpoint}"), Some(disabled)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    tells(&ground.world, &second, &[("/events/0/pushes/0/status", json!("dead"))]).await;
+    let broker = ground.world.broker().await;
+    let waiting = subject::retries_waiting_of(&endpoint);
+    eventually("no timer is left", || async {
+        nats::subjects(&broker, GW_RETRY, &waiting).await.is_ok_and(|left| left.is_empty()).then_some(())
+    })
+    .await;
+    let first = tells(&ground.world, &first, &[("/ledger/behind", json!(0))]).await;
+    assert_eq!(first["events"][0]["pushes"][0]["status"], "delivered", "it was: {first}");
+    let report = audit(&ground.world).await;
+    let counts = term(&report["endpoints"], "endpointId", &endpoint);
+    assert_eq!((&report["error"], &counts["delivered"], &counts["dead"]), (&json!(0), &json!(1), &json!(1)));
+    assert_eq!(ground.world.count(GW_DLQ, "gw.dlq.>").await, 1, "the second's own push");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_cancelled_leaves_a_push_the_timer_it_had() {
     let mut ground = Ground::start().await;
     let (endpoint, [_, second]) = paused(&mut ground).await;
@@ -77,7 +102,7 @@ async fn a_replay_that_is_cancelled_leaves_a_push_the_timer_it_had() {
     let wishes = json!({ "mode": "redeliver", "endpointIds": [endpoint], "ratePerSecond": 2, "fromSequence": 2 });
     let replay = ground.replay(wishes).await;
     tells(&ground.world, &second, &again("scheduled", &replay)).await;
-    let cancelled = ground.world.api(Method::DELETE, &format!("/replays/{replay}"), None).await;
+    let cancelled = ground.world.api(Method::POST, &format!("/replays/{replay}/cancel"), None).await;
     assert_eq!(cancelled.body["status"], "cancelled", "{cancelled:?}");
     let broker = ground.world.broker().await;
     let own = nats::last(&broker, GW_RETRY, &subject::retry_wait(&endpoint, &event)).await.expect("an answer");
