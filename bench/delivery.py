@@ -95,8 +95,8 @@ def rates(bench):
             if result["received"] != result["expected"]:
                 bench.fail(Failed(f"{result['received']} of {result['expected']} pushes came ({sync}, {receivers} receivers)"))
     for receivers in (1, 100):
-        best = max(results[f"{sync}, {receivers} receivers"]["per_second"] for sync in ("always", "default"))
-        bench.target(f"pushes a second to {receivers} receivers", best, 5000)
+        for sync in ("always", "default"):
+            bench.target(f"pushes a second to {receivers} receivers, {sync}", results[f"{sync}, {receivers} receivers"]["per_second"], 5000)
     return results
 
 
@@ -114,7 +114,8 @@ def latency(bench):
         ])
         gateway.stop()
         server.drop()
-    bench.target("post to receiver at 1,000/s, p99", min(found["latency"]["p99_ms"] for found in results.values()), 50, "ms", most=True)
+    # With `always` webhook and event wait for the disk, however fast that is.
+    bench.target("post to receiver at 1,000/s, p99, default", results["default"]["latency"]["p99_ms"], 50, "ms", most=True)
     return results
 
 
