@@ -111,14 +111,21 @@ impl Jobs {
 
     /// A job, or none of this name.
     pub async fn load<S: DeserializeOwned>(&self, job: &str) -> Result<Option<Held<S>>, Error> {
-        let state = subject::job_state(job);
-        match read::last(&self.broker, GW_JOB, &state).await? {
-            Some(message) => held(job, &message).map(Some),
-            // A task without a state would be taken for done.
-            None if read::holds(&self.broker, GW_JOB, &[state], 1..=u64::MAX).await? => {
-                Err(Error::reading(GW_JOB, read::LAGS))
+        let state = [subject::job_state(job)];
+        let begun = Instant::now();
+        loop {
+            if let Some(message) = read::last(&self.broker, GW_JOB, &state[0]).await? {
+                return held(job, &message).map(Some);
             }
-            None => Ok(None),
+            // A task without a state would be taken for done.
+            if !read::holds(&self.broker, GW_JOB, &state, 1..=u64::MAX).await? {
+                return Ok(None);
+            }
+            // It was stored just now, or a replica that lags was asked.
+            if begun.elapsed() >= read::BEHIND {
+                return Err(Error::reading(GW_JOB, read::LAGS));
+            }
+            tokio::time::sleep(Duration::from_millis(rand::random_range(PAUSE))).await;
         }
     }
 

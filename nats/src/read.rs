@@ -26,7 +26,7 @@ pub use reader::Reader;
 /// How long the consumer of a count lives, should nobody come to delete it.
 const COUNTED: Duration = Duration::from_secs(5);
 /// How long a leader that lacks what a replica had is waited for, and between two looks at it.
-const BEHIND: Duration = Duration::from_secs(2);
+pub(crate) const BEHIND: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Why a message that is there could not be read.
