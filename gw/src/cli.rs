@@ -9,7 +9,7 @@ use crate::{
         MigrateArgs, ReplayArgs, RoutesArgs, SchemaArgs, SendArgs, ServeArgs, StatusArgs, TailArgs, TopologyArgs,
         TraceArgs,
     },
-    error::Error,
+    error::{Error, USAGE},
     output,
 };
 
@@ -26,8 +26,11 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads flags and environment. A setting without a value is the same as none.
     pub(crate) fn read() -> Self {
-        let mut matches = without_blanks(Self::command()).get_matches();
-        Self::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.exit())
+        let read = without_blanks(Self::command()).try_get_matches();
+        read.and_then(|mut matches| Self::from_arg_matches_mut(&mut matches)).unwrap_or_else(|error| {
+            let _reader_left = error.print().is_err();
+            std::process::exit(if error.use_stderr() { USAGE.into() } else { 0 })
+        })
     }
 }
 

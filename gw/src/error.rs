@@ -2,6 +2,9 @@
 
 use std::{fmt::Write, io, net::SocketAddr, path::PathBuf};
 
+/// The exit code where an argument or a setting is wrong, as `sysexits.h` has it. Anything else that fails is 1.
+pub(crate) const USAGE: u8 = 64;
+
 /// Why a command failed, in words that say what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -83,10 +86,13 @@ impl Error {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// 64: a setting is wrong. 1: anything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::KeyWithoutVault | Self::NoBroker { .. } | Self::Usage(_) | Self::EndpointAllow(_) => 64,
+            Self::KeyWithoutVault
+            | Self::NoBroker { .. }
+            | Self::Usage(_)
+            | Self::EndpointAllow(_)
+            | Self::EndpointKey(_) => USAGE,
             _ => 1,
         }
     }
