@@ -2,20 +2,16 @@
 
 use std::net::SocketAddr;
 
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    extract::{Request, State},
-    http::{StatusCode, header},
-    response::Response,
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinHandle,
 };
-use reqwest::Client;
-use tokio::{net::TcpListener, task::JoinHandle};
 
-/// The most that a request may hold.
-const BODY: usize = 1 << 20;
-
-/// Passes requests on to a gateway. It ends when it is dropped.
+/// Passes requests on to a gateway, one a connection. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Excerpt {
     address: SocketAddr,
@@ -27,8 +23,13 @@ impl Excerpt {
     pub async fn of(api: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let routes = Router::new().fallback(pass).with_state((Client::new(), api.to_owned()));
-        let task = tokio::spawn(async move { axum::serve(listener, routes).await.expect("it serves") });
+        let api = api.strip_prefix("http://").expect("an address without TLS").to_owned();
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let api = api.clone();
+                tokio::spawn(async move { pass(client, &api).await });
+            }
+        });
         Self { address, task }
     }
 
@@ -45,26 +46,42 @@ impl Drop for Excerpt {
     }
 }
 
-async fn pass(State((client, api)): State<(Client, String)>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let body = to_bytes(body, BODY).await.expect("a short body");
-    let url = format!("{api}{}", head.uri);
-    let sent = client.request(head.method, url).headers(head.headers).body(body).send().await;
-    let mut answer = match sent {
-        Ok(answer) => answer,
-        Err(error) => return with(StatusCode::BAD_GATEWAY, Body::from(error.to_string())),
-    };
-    let streams = answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
-    let (status, mut headers) = (answer.status(), answer.headers().clone());
-    headers.remove(header::TRANSFER_ENCODING);
-    let body = if streams { answer.chunk().await.map(Option::unwrap_or_default) } else { answer.bytes().await };
-    let mut response = with(status, Body::from(body.expect("an answer")));
-    *response.headers_mut() = headers;
-    response
+/// One request and its answer. Whoever leaves in the middle ends it.
+async fn pass(client: TcpStream, api: &str) -> Option<()> {
+    let (request, mut to_client) = client.into_split();
+    let (answer, mut to_server) = TcpStream::connect(api).await.ok()?.into_split();
+    let mut request = BufReader::new(request);
+    // The next request has a connection of its own, and an answer that is looked at.
+    let head = head(&mut request).await?;
+    let (first, rest) = head.split_once("\r\n")?;
+    to_server.write_all(format!("{first}\r\nconnection: close\r\n{rest}").as_bytes()).await.ok()?;
+    tokio::select! {
+        answered = excerpt(BufReader::new(answer), &mut to_client) => answered,
+        Err(_gone) = copy(&mut request, &mut to_server) => None,
+    }
 }
 
-fn with(status: StatusCode, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response
+/// An answer whole, but of a stream the first chunk.
+async fn excerpt(mut answer: BufReader<OwnedReadHalf>, client: &mut OwnedWriteHalf) -> Option<()> {
+    let head = head(&mut answer).await?;
+    client.write_all(head.as_bytes()).await.ok()?;
+    if !head.to_ascii_lowercase().contains("content-type: text/event-stream") {
+        return copy(&mut answer, client).await.ok().map(drop);
+    }
+    let mut size = String::new();
+    answer.read_line(&mut size).await.ok()?;
+    let mut chunk = vec![0; usize::from_str_radix(size.trim(), 16).ok()? + 2];
+    answer.read_exact(&mut chunk).await.ok()?;
+    client.write_all(&[size.as_bytes(), &chunk, b"0\r\n\r\n"].concat()).await.ok()
+}
+
+/// The head of a request or an answer, with the empty line behind it.
+async fn head(from: &mut BufReader<OwnedReadHalf>) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if from.read_until(b'\n', &mut head).await.ok()? == 0 {
+            return None;
+        }
+    }
+    String::from_utf8(head).ok()
 }
