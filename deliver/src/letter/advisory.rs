@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 use nats::{
     Message, Outgoing, Reader, Start, Verdict,
     consume::{self, Consumer, DeadLetters, Handler, Slots, letter},
-    topology::{self, ADVISORIES, GW_ADVISORY, GW_COMMAND, GW_DLQ, GW_EVENT, GW_JOB, GW_PROBE, GW_REPLAY, GW_WEBHOOK},
+    topology::{
+        self, ADVISORIES, GW_ADVISORY, GW_ATTEMPT, GW_COMMAND, GW_DLQ, GW_EVENT, GW_JOB, GW_PROBE, GW_REPLAY, GW_RETRY,
+        GW_WEBHOOK,
+    },
 };
 use schemas::{
-    attempt::PushOutcome,
+    attempt::{Attempt, PushOutcome, Retry},
     cause::Chain,
     header::{self, Headers},
     letter::{ENDPOINT, ROUTER},
@@ -100,14 +103,17 @@ impl Advisories {
         }
         let stage = stage(stream, consumer);
         // One of ours was handed out for the last time to be buried; perhaps it was.
-        let known = own || said.delivered > 1 || self.0.clock.now() - said.stored_at > WINDOW;
-        if known && self.has_letter(stage, stream, *stream_seq, said.stored_at).await? {
+        let perhaps = own || said.delivered > 1 || self.0.clock.now() - said.stored_at > WINDOW;
+        if perhaps && self.has_letter(stage, stream, *stream_seq, said.stored_at).await? {
             return Ok(());
         }
         let Some(message) = nats::get(&self.0.broker, stream, *stream_seq).await? else {
             debug!(stream, sequence = stream_seq, "advisory.gone");
             return Ok(());
         };
+        if own && stream == GW_RETRY && self.has_ended(&message).await? {
+            return Ok(());
+        }
         let (reason, detail) = match advisory.is_terminated() {
             true => ("terminated", format!("{consumer} ended it: {}", advisory.reason)),
             false => ("max-deliveries", format!("{consumer} got it {deliveries} times and never settled it")),
@@ -142,6 +148,18 @@ impl Advisories {
         };
         self.0.attempts.publish(message, Instant::now() + PATIENCE).await?;
         Ok(())
+    }
+
+    /// Whether the push of a timer has ended since the timer was due: its letter is one of the endpoint then.
+    async fn has_ended(&self, due: &Message) -> Result<bool, Error> {
+        let Ok(retry) = serde_json::from_slice::<Retry>(&due.payload) else { return Ok(false) };
+        let place = subject::attempt(&retry.org_id, &retry.endpoint_id, &retry.event_id);
+        let Some(last) = nats::last(&self.0.broker, GW_ATTEMPT, &place).await? else { return Ok(false) };
+        let step = serde_json::from_slice::<Attempt>(&last.payload);
+        Ok(last.stored_at >= due.stored_at
+            && step.is_ok_and(|step| {
+                step.outcome.ends() && (step.sequence, step.replay) == (retry.event_sequence, retry.replay)
+            }))
     }
 
     async fn has_letter(&self, stage: &str, stream: &str, sequence: u64, at: i64) -> Result<bool, Error> {

@@ -46,20 +46,26 @@ impl Engine {
         }
     }
 
-    /// Whether an event has come through by another way since: what only makes up for a failure is not pushed then.
-    pub(super) async fn made_up(&self, retry: &Retry, about: &About) -> bool {
+    /// Whether the event of a push that only makes up for a failure has come through by another way since: then nothing is
+    /// left to do, and its letter goes.
+    pub(super) async fn made_up(&self, retry: &Retry) -> bool {
         if retry.replay.is_some() && !retry.only_failed {
             return false;
         }
-        let last = self.last_step(about).await;
-        last.is_some_and(|(last, _)| last.outcome == PushOutcome::Delivered && last.sequence == about.sequence)
-    }
-
-    /// Whether a due push that is handed out again was settled before: its request was recorded, or it was set again.
-    pub(super) async fn settled_timer(&self, retry: &Retry, due: &Message) -> bool {
-        if due.delivered < 2 {
+        let about = About::of_timer(retry);
+        let last = self.last_step(&about).await;
+        if !last.is_some_and(|(last, _)| last.outcome == PushOutcome::Delivered && last.sequence == about.sequence) {
             return false;
         }
+        if let Some(letter) = about.letter {
+            self.discard(&about, letter).await;
+        }
+        true
+    }
+
+    /// Whether a due push that may have been in other hands was settled there: its request was recorded, or it was set
+    /// again.
+    pub(super) async fn settled_timer(&self, retry: &Retry, due: &Message) -> bool {
         let about = About::of_timer(retry);
         let next = subject::retry_wait(&about.endpoint, &about.event);
         let places = [next, waiting_place(retry), due_place(&about)];

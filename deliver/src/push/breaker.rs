@@ -43,11 +43,16 @@ impl Breaker {
     /// that is old.
     pub(super) fn adopting(self, asked: Self, stored: Option<Self>) -> Self {
         match (self, stored) {
-            _ if self.until() != asked.until() => self,
+            _ if asked.turns(self) => self,
             (_, Some(open)) => open,
             (Self::Open { .. }, None) => Self::default(),
             (Self::Closed { .. }, None) => self,
         }
+    }
+
+    /// Whether it opens, closes, or opens anew by becoming this: what all processes are told.
+    pub(super) fn turns(self, after: Self) -> bool {
+        self.until() != after.until()
     }
 
     fn until(self) -> Option<i64> {

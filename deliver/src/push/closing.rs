@@ -100,9 +100,9 @@ impl Engine {
     }
 
     /// Ends a push that waits for its time, or is due. One that a replay asked for, and that was not tried, is not made:
-    /// what became of the event before stands.
+    /// what became of the event before stands. So it does where the event has come through.
     pub(super) async fn end_retry(&self, retry: &Retry, end: End<'_>) -> Result<(), Stopped> {
-        if is_untried_repeat(retry) {
+        if is_untried_repeat(retry) || self.made_up(retry).await {
             return Ok(());
         }
         let mut about = About::of_timer(retry);

@@ -20,7 +20,7 @@ use schemas::{
     endpoint::{self, EndpointStatus},
     header, subject,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::{
@@ -43,6 +43,8 @@ const CROWDED: usize = SLOTS / 2;
 const WAITING: (usize, usize) = (4, 64);
 /// How often a timer of an endpoint that is paused, or unknown, comes again, milliseconds.
 const PAUSED: i64 = 60_000;
+/// Who waited so long for a turn looks again whether anything is left to do.
+const LONG: Duration = Duration::from_secs(1);
 /// How often what is done is removed.
 const SWEEP: Duration = Duration::from_secs(15);
 /// How soon an endpoint must be known that the database has.
@@ -96,6 +98,10 @@ impl Handler for Due {
         if self.engine.settled_timer(&retry, message).await {
             return Ok(Dying::Done);
         }
+        // Nothing is recorded of it, so the timer is all there is to keep.
+        if is_untried_repeat(&retry) {
+            return Ok(Dying::Bury);
+        }
         let detail = format!("its timer was handed out {} times and never settled", message.delivered);
         let ended = self.engine.end_retry(&retry, End::Dead(Reason::Exhausted, &detail)).await;
         ended.map(|()| Dying::Done).map_err(|Stopped| PublishError::Unconfirmed)
@@ -108,7 +114,8 @@ impl Engine {
             Ok(retry) => retry,
             Err(error) => return Verdict::Dead { reason: "unreadable", detail: error.to_string() },
         };
-        if self.settled_timer(&retry, message).await {
+        let again = message.delivered > 1;
+        if again && self.settled_timer(&retry, message).await || self.made_up(&retry).await {
             return Verdict::Done;
         }
         let refusals = message.header(header::REFUSALS).and_then(|count| count.parse().ok()).unwrap_or_default();
@@ -120,7 +127,7 @@ impl Engine {
                 // Another gateway's, or this one's database is the wrong one: nothing of it ends here.
                 Ok(Known::Never) => {
                     let later = self.deps.clock.now() + jitter(PAUSED, &self.deps.random);
-                    verdict(self.set_again(&retry, tries, later).await)
+                    verdict(self.set_again(&retry, tries, later, message).await)
                 }
                 Err(error) => {
                     warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.unknown_endpoint");
@@ -128,10 +135,17 @@ impl Engine {
                 }
             };
         };
-        verdict(self.due_for(&target, &retry, tries, crowded).await)
+        verdict(self.due_for(&target, &retry, tries, message, crowded).await)
     }
 
-    async fn due_for(&self, target: &Target, retry: &Retry, tries: Tries, crowded: bool) -> Result<(), Stopped> {
+    async fn due_for(
+        &self,
+        target: &Target,
+        retry: &Retry,
+        tries: Tries,
+        message: &Message,
+        crowded: bool,
+    ) -> Result<(), Stopped> {
         let now = self.deps.clock.now();
         if let (Some(replay), 1) = (&retry.replay, retry.attempt)
             && self.cancelled.has(&self.deps.broker, replay).await
@@ -142,34 +156,36 @@ impl Engine {
         match rules.live.endpoint.status {
             EndpointStatus::Disabled => return self.end_retry(retry, closing::disabling(target)).await,
             EndpointStatus::Paused => {
-                return self.set_again(retry, tries, now + jitter(PAUSED, &self.deps.random)).await;
+                return self.set_again(retry, tries, now + jitter(PAUSED, &self.deps.random), message).await;
             }
             EndpointStatus::Active => {}
         }
         let Some(waiting) = Place::of(&target.waiting, most(&rules, crowded)) else {
-            return self.set_again(retry, tries, target.book(&rules, now)).await;
+            return self.set_again(retry, tries, target.book(&rules, now), message).await;
         };
         let lane = if retry.replay.is_some() { Lane::Replay } else { Lane::Timer };
+        let begun = Instant::now();
         let turn = self.turn(target, lane).await;
         drop(waiting);
         match turn {
+            // The event may have come through meanwhile, or the broker was away and handed it to another process.
+            Turn::Go(go)
+                if begun.elapsed() >= LONG
+                    && (self.settled_timer(retry, message).await || self.made_up(retry).await) =>
+            {
+                self.unprobe(target, &go);
+                Ok(())
+            }
             Turn::Go(go) => self.push_again(target, &go, retry, tries).await,
-            Turn::Later(at) => self.set_again(retry, tries, at).await,
+            Turn::Later(at) => self.set_again(retry, tries, at, message).await,
             // Its status has changed: it is looked at again. Or the gateway stops: to be handed out again would count, and
             // a timer has no other end than its push's.
-            Turn::NotNow => self.set_again(retry, tries, now).await,
+            Turn::NotNow => self.set_again(retry, tries, now, message).await,
         }
     }
 
     async fn push_again(&self, target: &Target, go: &Go, retry: &Retry, mut tries: Tries) -> Result<(), Stopped> {
         let mut about = About::of_timer(retry);
-        if self.made_up(retry, &about).await {
-            self.unprobe(target, go);
-            if let Some(letter) = about.letter {
-                self.discard(&about, letter).await;
-            }
-            return Ok(());
-        }
         let Some(event) = self.event_of(retry).await? else {
             self.unprobe(target, go);
             if is_untried_repeat(retry) {
@@ -189,15 +205,15 @@ impl Engine {
     }
 
     /// Gives back the right to probe, which was not used.
-    fn unprobe(&self, target: &Target, go: &Go) {
+    pub(super) fn unprobe(&self, target: &Target, go: &Go) {
         if go.probe {
             target.count(|breaker| breaker.unprobed(self.deps.clock.now()));
         }
     }
 
     /// Sets the timer again: no attempt was made, and none is recorded.
-    async fn set_again(&self, retry: &Retry, tries: Tries, at: i64) -> Result<(), Stopped> {
-        self.schedule(&About::of_timer(retry), &Source::of_timer(retry), tries, at).await
+    async fn set_again(&self, retry: &Retry, tries: Tries, at: i64, message: &Message) -> Result<(), Stopped> {
+        self.schedule(&About::of_timer(retry), &Source::of_timer(retry), tries, at, message.sequence).await
     }
 
     /// Removes due messages that are acknowledged: nothing else ends them, because timers must not age.

@@ -141,7 +141,7 @@ impl Reader {
 
     /// What is in hand already is settled by whoever has it.
     fn spawn(&mut self, event: Message, lane: Lane) {
-        match self.target.hold(event.sequence, lane) {
+        match self.target.hold(&event, lane) {
             Some(held) => drop(self.pushes.spawn(self.engine.clone().consumed(self.target.clone(), event, lane, held))),
             None => debug!(endpoint = self.target.id, sequence = event.sequence, "push.in_hand"),
         }

@@ -69,8 +69,16 @@ impl Engine {
         }
     }
 
-    /// Sets the timer of a push; it takes the place of the one before.
-    pub(super) async fn schedule(&self, about: &About, source: &Source, tries: Tries, at: i64) -> Result<(), Stopped> {
+    /// Sets the timer of a push; it takes the place of the one before. `after`: the due message that it follows, 0 for
+    /// none. Two of them may want the same time.
+    pub(super) async fn schedule(
+        &self,
+        about: &About,
+        source: &Source,
+        tries: Tries,
+        at: i64,
+        after: u64,
+    ) -> Result<(), Stopped> {
         let retry = Retry {
             org_id: about.org.clone(),
             endpoint_id: about.endpoint.clone(),
@@ -90,7 +98,7 @@ impl Engine {
         let run = about.run().unwrap_or_default();
         let message = Outgoing {
             subject: waiting_place(&retry),
-            id: format!("retry:{}:{}:{run}:{}:{at}", about.endpoint, about.event, retry.attempt),
+            id: format!("retry:{}:{}:{run}:{}:{at}:{after}", about.endpoint, about.event, retry.attempt),
             headers,
             payload: body.into(),
             timer: Some(Timer { at, target: subject::retry_due(&about.endpoint, &about.event) }),

@@ -106,7 +106,7 @@ impl Engine {
             }
             Some(EndpointStatus::Disabled) => self.die(push, tries, made, Reason::Disabled).await?,
             Some(EndpointStatus::Active | EndpointStatus::Paused) => {
-                self.schedule(push.about, &push.source, tries, at).await?;
+                self.schedule(push.about, &push.source, tries, at, 0).await?;
                 let due = |attempt: &mut Attempt| attempt.next_at = Some(at);
                 self.step(push, tries, made, PushOutcome::Scheduled, due).await?;
             }

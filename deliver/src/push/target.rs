@@ -11,6 +11,7 @@ use std::{
 };
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use nats::Message;
 use prometheus_client::metrics::gauge::Gauge;
 use schemas::endpoint::EndpointStatus;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -72,8 +73,9 @@ pub(super) struct Target {
     pub(super) look: Notify,
     /// Live events in hand: history waits for what they leave free.
     pub(super) live_held: AtomicUsize,
-    /// The events in hand. A broker that was away for long hands them out again.
-    in_hand: Mutex<HashSet<u64>>,
+    /// The events in hand, by their place and when they were stored there. A broker that was away for long hands them
+    /// out again.
+    in_hand: Mutex<HashSet<(u64, i64)>>,
     /// Timers that wait for room.
     pub(super) waiting: AtomicUsize,
     /// How long a request took the last time, milliseconds.
@@ -102,15 +104,16 @@ impl Target {
     }
 
     /// Takes an event in hand; none where it is there already.
-    pub(super) fn hold(self: &Arc<Self>, sequence: u64, lane: Lane) -> Option<Held> {
-        if !self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(sequence) {
+    pub(super) fn hold(self: &Arc<Self>, event: &Message, lane: Lane) -> Option<Held> {
+        let place = (event.sequence, event.stored_at);
+        if !self.in_hand.lock().unwrap_or_else(PoisonError::into_inner).insert(place) {
             return None;
         }
         let live = lane == Lane::Live;
         if live {
             self.live_held.fetch_add(1, Ordering::Relaxed);
         }
-        Some(Held { target: self.clone(), sequence, live })
+        Some(Held { target: self.clone(), place, live })
     }
 
     /// The rules as they are now; none once it is deleted.
@@ -140,11 +143,14 @@ impl Target {
 
     /// A request ended here.
     pub(super) fn count(&self, next: impl FnOnce(Breaker) -> Breaker) {
-        let before = self.breaker();
-        self.set_breaker(next);
-        let after = self.breaker();
-        if before != after && (before.is_open() || after.is_open()) {
-            self.unwritten.store(true, Ordering::Release);
+        let turned = self.set_breaker(|own| {
+            let after = next(own);
+            if own.turns(after) {
+                self.unwritten.store(true, Ordering::Release);
+            }
+            after
+        });
+        if turned {
             self.look.notify_one();
         }
     }
@@ -164,10 +170,12 @@ impl Target {
         self.set_breaker(|own| own.adopting(asked, stored));
     }
 
-    /// Sets the breaker, and says so where that opens or closes it.
-    fn set_breaker(&self, next: impl FnOnce(Breaker) -> Breaker) {
+    /// Sets the breaker, and says so where that opens or closes it. Tells whether it turned.
+    fn set_breaker(&self, next: impl FnOnce(Breaker) -> Breaker) -> bool {
+        let mut turned = false;
         self.breaker.send_if_modified(|breaker| {
             let before = std::mem::replace(breaker, next(*breaker));
+            turned = before.turns(*breaker);
             match (before, *breaker) {
                 (Breaker::Closed { .. }, Breaker::Open { until, .. }) => {
                     self.open.inc();
@@ -181,6 +189,7 @@ impl Target {
             }
             before != *breaker
         });
+        turned
     }
 
     pub(super) fn took(&self, latency: Duration) {
@@ -202,13 +211,13 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct Held {
     target: Arc<Target>,
-    sequence: u64,
+    place: (u64, i64),
     live: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.target.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sequence);
+        self.target.in_hand.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
         if self.live {
             self.target.live_held.fetch_sub(1, Ordering::Relaxed);
         }

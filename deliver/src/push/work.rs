@@ -68,6 +68,7 @@ impl Engine {
             // The broker may have been away meanwhile, and handed it to another process.
             if sure.elapsed() >= ACK_WAIT {
                 if self.settled_event(&about).await {
+                    self.unprobe(target, &go);
                     return Ok(Done::Settled);
                 }
                 sure = Instant::now();

@@ -132,11 +132,19 @@ async fn what_came_through_meanwhile_is_not_pushed_again_for_having_failed() {
     due(&mut pushes, Retry { attempt: 2, ..first(&endpoint.id, &id) }).await;
     let failed = Some("rpl_1".to_owned());
     due(&mut pushes, Retry { replay: failed, only_failed: true, ..first(&endpoint.id, &id) }).await;
-    pushes.idle(&endpoint).await;
+    pushes.settled(&endpoint).await;
     assert_eq!(pushes.receiver.seen("/hook").len(), 1);
     due(&mut pushes, Retry { replay: Some("rpl_2".to_owned()), ..first(&endpoint.id, &id) }).await;
     let last = pushes.attempts(&endpoint, 2).await.remove(1);
     assert_eq!(last.replay.as_deref(), Some("rpl_2"), "who asks for all gets it again");
+    for (attempt, status) in [(3, "paused"), (4, "disabled")] {
+        pushes.change(&endpoint, json!({ "status": status })).await;
+        due(&mut pushes, Retry { attempt, ..first(&endpoint.id, &id) }).await;
+        pushes.settled(&endpoint).await;
+    }
+    no_timers(&mut pushes, &endpoint).await;
+    assert_eq!(pushes.world.count(topology::GW_DLQ, "gw.dlq.>").await, 0);
+    pushes.has(&endpoint, &[("admitted", 1), ("delivered", 1), ("timers", 0), ("error", 0)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
