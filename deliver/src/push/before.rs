@@ -7,79 +7,89 @@ use schemas::{
     cause::Chain,
     subject,
 };
+use tokio::time::sleep;
 use tracing::debug;
 
-use super::{Engine, about::About, decide::Tries, record::waiting_place};
+use super::{
+    Engine, PAUSE,
+    about::About,
+    decide::Tries,
+    record::{Stopped, waiting_place},
+};
 
 impl Engine {
-    /// The last step of a push, and when it was stored. None where it cannot be read, too.
-    pub(super) async fn last_step(&self, about: &About) -> Option<(Attempt, i64)> {
-        let last =
-            self.last(topology::GW_ATTEMPT, &subject::attempt(&about.org, &about.endpoint, &about.event)).await?;
-        Some((serde_json::from_slice(&last.payload).ok()?, last.stored_at))
+    /// The last step of a push, and when it was stored.
+    pub(super) async fn last_step(&self, about: &About) -> Result<Option<(Attempt, i64)>, Stopped> {
+        let place = subject::attempt(&about.org, &about.endpoint, &about.event);
+        let last = self.last(topology::GW_ATTEMPT, &place).await?;
+        Ok(last.and_then(|last| Some((serde_json::from_slice(&last.payload).ok()?, last.stored_at))))
     }
 
     /// Requests that an ordered event had when it was handed out before: it goes on where it stood. A broker that was
     /// started again may call this the first time.
-    pub(super) async fn tried(&self, about: &About) -> Tries {
-        match self.last_step(about).await {
+    pub(super) async fn tried(&self, about: &About) -> Result<Tries, Stopped> {
+        Ok(match self.last_step(about).await? {
             Some((last, _)) if last.outcome == PushOutcome::Held && is_of(&last, about) => {
                 Tries { attempt: last.attempt, ..Tries::NONE }
             }
             _ => Tries::NONE,
-        }
+        })
     }
 
     /// Whether an event that may have been in other hands was settled there: it has ended, or has its timer.
-    pub(super) async fn settled_event(&self, about: &About) -> bool {
-        let Some((last, _)) = self.last_step(about).await.filter(|(last, _)| is_of(last, about)) else { return false };
-        match last.outcome {
+    pub(super) async fn settled_event(&self, about: &About) -> Result<bool, Stopped> {
+        let last = self.last_step(about).await?.filter(|(last, _)| is_of(last, about));
+        let Some((last, _)) = last else { return Ok(false) };
+        Ok(match last.outcome {
             PushOutcome::Scheduled => {
                 let places = [subject::retry_wait(&about.endpoint, &about.event), due_place(about)];
-                self.has_timer(&places, 0, |timer| timer.replay == about.replay).await
+                self.has_timer(&places, 0, |timer| timer.replay == about.replay).await?
             }
             outcome if outcome.ends() => {
                 self.clear(about, &last).await;
                 true
             }
             _ => false,
-        }
+        })
     }
 
     /// Whether the event of a push that only makes up for a failure has come through by another way since: then nothing is
     /// left to do, and its letter goes.
-    pub(super) async fn made_up(&self, retry: &Retry) -> bool {
+    pub(super) async fn made_up(&self, retry: &Retry) -> Result<bool, Stopped> {
         if retry.replay.is_some() && !retry.only_failed {
-            return false;
+            return Ok(false);
         }
         let about = About::of_timer(retry);
-        let last = self.last_step(&about).await;
+        let last = self.last_step(&about).await?;
         if !last.is_some_and(|(last, _)| last.outcome == PushOutcome::Delivered && last.sequence == about.sequence) {
-            return false;
+            return Ok(false);
         }
         if let Some(letter) = about.letter {
             self.discard(&about, letter).await;
         }
-        true
+        Ok(true)
     }
 
     /// Whether a due push that may have been in other hands was settled there: its request was recorded, or it was set
     /// again.
-    pub(super) async fn settled_timer(&self, retry: &Retry, due: &Message) -> bool {
+    pub(super) async fn settled_timer(&self, retry: &Retry, due: &Message) -> Result<bool, Stopped> {
         let about = About::of_timer(retry);
         let next = subject::retry_wait(&about.endpoint, &about.event);
         let places = [next, waiting_place(retry), due_place(&about)];
-        if self.has_timer(&places, due.sequence, |later| goes_on(later, retry)).await {
-            return true;
+        if self.has_timer(&places, due.sequence, |later| goes_on(later, retry)).await? {
+            return Ok(true);
         }
-        let recorded = |last: &Attempt, stored_at| last.attempt >= retry.attempt && stored_at >= due.stored_at;
-        match self.last_step(&about).await {
+        // An end without a request counts no attempt.
+        let recorded = |last: &Attempt, stored_at| {
+            (last.attempt == 0 || last.attempt >= retry.attempt) && stored_at >= due.stored_at
+        };
+        Ok(match self.last_step(&about).await? {
             Some((last, stored_at)) if recorded(&last, stored_at) && is_of(&last, &about) && last.outcome.ends() => {
                 self.clear(&about, &last).await;
                 true
             }
             _ => false,
-        }
+        })
     }
 
     /// Removes what follows the last step of a push that has ended: its dead letter, and its timer. Its process may have
@@ -94,24 +104,25 @@ impl Engine {
     }
 
     /// Whether such a timer stands at one of these places, behind this one in `GW_RETRY`.
-    async fn has_timer(&self, places: &[String], behind: u64, is_it: impl Fn(&Retry) -> bool) -> bool {
+    async fn has_timer(&self, places: &[String], behind: u64, is_it: impl Fn(&Retry) -> bool) -> Result<bool, Stopped> {
         for place in places {
-            let found = self.last(topology::GW_RETRY, place).await.filter(|found| found.sequence > behind);
+            let found = self.last(topology::GW_RETRY, place).await?.filter(|found| found.sequence > behind);
             let found = found.and_then(|found| serde_json::from_slice::<Retry>(&found.payload).ok());
             if found.is_some_and(|timer| is_it(&timer)) {
-                return true;
+                return Ok(true);
             }
         }
-        false
+        Ok(false)
     }
 
-    async fn last(&self, stream: &'static str, subject: &str) -> Option<Message> {
-        match nats::last(&self.deps.broker, stream, subject).await {
-            Ok(last) => last,
-            Err(error) => {
-                debug!(error = %Chain(&error), subject, "push.unknown_past");
-                None
+    /// Asked until there is an answer: while the broker is away another process may settle what is in hand here.
+    async fn last(&self, stream: &'static str, subject: &str) -> Result<Option<Message>, Stopped> {
+        loop {
+            match nats::last(&self.deps.broker, stream, subject).await {
+                Ok(last) => return Ok(last),
+                Err(error) => debug!(error = %Chain(&error), subject, "push.unknown_past"),
             }
+            self.stop.run_until_cancelled(sleep(PAUSE)).await.ok_or(Stopped)?;
         }
     }
 }

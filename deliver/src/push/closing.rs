@@ -102,14 +102,14 @@ impl Engine {
     /// Ends a push that waits for its time, or is due. One that a replay asked for, and that was not tried, is not made:
     /// what became of the event before stands. So it does where the event has come through.
     pub(super) async fn end_retry(&self, retry: &Retry, end: End<'_>) -> Result<(), Stopped> {
-        if is_untried_repeat(retry) || self.made_up(retry).await {
+        if is_untried_repeat(retry) || self.made_up(retry).await? {
             return Ok(());
         }
         let mut about = About::of_timer(retry);
         let event = self.event_of(retry).await?;
         match &event {
             Some(event) => about.learn(event),
-            None => self.recall(&mut about).await,
+            None => self.recall(&mut about).await?,
         }
         match (end, event) {
             (End::Dropped, _) => self.end(&about, PushOutcome::Dropped, "deleted").await,

@@ -95,7 +95,8 @@ impl Handler for Due {
     /// With a timer that nobody settled its push ends, and the letter holds the event: the timer only says where it stood.
     async fn dying(&self, message: &Message, _reason: &'static str) -> Result<Dying, PublishError> {
         let Ok(retry) = serde_json::from_slice::<Retry>(&message.payload) else { return Ok(Dying::Bury) };
-        if self.engine.settled_timer(&retry, message).await {
+        let unconfirmed = |Stopped| PublishError::Unconfirmed;
+        if self.engine.settled_timer(&retry, message).await.map_err(unconfirmed)? {
             return Ok(Dying::Done);
         }
         // Nothing is recorded of it, so the timer is all there is to keep.
@@ -104,8 +105,16 @@ impl Handler for Due {
         }
         let detail = format!("its timer was handed out {} times and never settled", message.delivered);
         let ended = self.engine.end_retry(&retry, End::Dead(Reason::Exhausted, &detail)).await;
-        ended.map(|()| Dying::Done).map_err(|Stopped| PublishError::Unconfirmed)
+        ended.map(|()| Dying::Done).map_err(unconfirmed)
     }
+}
+
+/// A due push in hand.
+struct Taken<'a> {
+    retry: &'a Retry,
+    tries: Tries,
+    message: &'a Message,
+    begun: Instant,
 }
 
 impl Engine {
@@ -114,12 +123,14 @@ impl Engine {
             Ok(retry) => retry,
             Err(error) => return Verdict::Dead { reason: "unreadable", detail: error.to_string() },
         };
-        let again = message.delivered > 1;
-        if again && self.settled_timer(&retry, message).await || self.made_up(&retry).await {
-            return Verdict::Done;
+        let begun = Instant::now();
+        match self.is_over(&retry, message, message.delivered > 1).await {
+            Ok(false) => {}
+            over => return verdict(over.map(drop)),
         }
         let refusals = message.header(header::REFUSALS).and_then(|count| count.parse().ok()).unwrap_or_default();
         let tries = Tries { attempt: retry.attempt.saturating_sub(1), refusals };
+        let taken = Taken { retry: &retry, tries, message, begun };
         let Some(target) = self.target(&retry.endpoint_id) else {
             return match self.endpoints.known(&retry.endpoint_id).await {
                 Ok(Known::Deleted) => verdict(self.end_retry(&retry, End::Dropped).await),
@@ -127,7 +138,7 @@ impl Engine {
                 // Another gateway's, or this one's database is the wrong one: nothing of it ends here.
                 Ok(Known::Never) => {
                     let later = self.deps.clock.now() + jitter(PAUSED, &self.deps.random);
-                    verdict(self.set_again(&retry, tries, later, message).await)
+                    verdict(self.set_again(&taken, later).await)
                 }
                 Err(error) => {
                     warn!(error = %Chain(&error), endpoint = retry.endpoint_id, "push.unknown_endpoint");
@@ -135,18 +146,17 @@ impl Engine {
                 }
             };
         };
-        verdict(self.due_for(&target, &retry, tries, message, crowded).await)
+        verdict(self.due_for(&target, &taken, crowded).await)
     }
 
-    async fn due_for(
-        &self,
-        target: &Target,
-        retry: &Retry,
-        tries: Tries,
-        message: &Message,
-        crowded: bool,
-    ) -> Result<(), Stopped> {
-        let now = self.deps.clock.now();
+    /// Whether nothing is left to do: the event has come through, or another process, which may have been handed it,
+    /// has settled it.
+    async fn is_over(&self, retry: &Retry, message: &Message, shared: bool) -> Result<bool, Stopped> {
+        Ok(shared && self.settled_timer(retry, message).await? || self.made_up(retry).await?)
+    }
+
+    async fn due_for(&self, target: &Target, taken: &Taken<'_>, crowded: bool) -> Result<(), Stopped> {
+        let (now, retry) = (self.deps.clock.now(), taken.retry);
         if let (Some(replay), 1) = (&retry.replay, retry.attempt)
             && self.cancelled.has(&self.deps.broker, replay).await
         {
@@ -156,35 +166,27 @@ impl Engine {
         match rules.live.endpoint.status {
             EndpointStatus::Disabled => return self.end_retry(retry, closing::disabling(target)).await,
             EndpointStatus::Paused => {
-                return self.set_again(retry, tries, now + jitter(PAUSED, &self.deps.random), message).await;
+                return self.set_again(taken, now + jitter(PAUSED, &self.deps.random)).await;
             }
             EndpointStatus::Active => {}
         }
         let Some(waiting) = Place::of(&target.waiting, most(&rules, crowded)) else {
-            return self.set_again(retry, tries, target.book(&rules, now), message).await;
+            return self.set_again(taken, target.book(&rules, now)).await;
         };
         let lane = if retry.replay.is_some() { Lane::Replay } else { Lane::Timer };
-        let begun = Instant::now();
         let turn = self.turn(target, lane).await;
         drop(waiting);
         match turn {
-            // The event may have come through meanwhile, or the broker was away and handed it to another process.
-            Turn::Go(go)
-                if begun.elapsed() >= LONG
-                    && (self.settled_timer(retry, message).await || self.made_up(retry).await) =>
-            {
-                self.unprobe(target, &go);
-                Ok(())
-            }
-            Turn::Go(go) => self.push_again(target, &go, retry, tries).await,
-            Turn::Later(at) => self.set_again(retry, tries, at, message).await,
+            Turn::Go(go) => self.push_again(target, &go, taken).await,
+            Turn::Later(at) => self.set_again(taken, at).await,
             // Its status has changed: it is looked at again. Or the gateway stops: to be handed out again would count, and
             // a timer has no other end than its push's.
-            Turn::NotNow => self.set_again(retry, tries, now, message).await,
+            Turn::NotNow => self.set_again(taken, now).await,
         }
     }
 
-    async fn push_again(&self, target: &Target, go: &Go, retry: &Retry, mut tries: Tries) -> Result<(), Stopped> {
+    async fn push_again(&self, target: &Target, go: &Go, taken: &Taken<'_>) -> Result<(), Stopped> {
+        let (retry, mut tries) = (taken.retry, taken.tries);
         let mut about = About::of_timer(retry);
         let Some(event) = self.event_of(retry).await? else {
             self.unprobe(target, go);
@@ -192,13 +194,18 @@ impl Engine {
                 debug!(endpoint = retry.endpoint_id, event = retry.event_id, "repeat.expired");
                 return Ok(());
             }
-            self.recall(&mut about).await;
+            self.recall(&mut about).await?;
             return self.end(&about, PushOutcome::Expired, "expired").await;
         };
         about.learn(&event);
         if !about.is_wanted() && !endpoint::admits(&go.rules.live.endpoint.events, &about.kind) {
             self.unprobe(target, go);
             return self.end(&about, PushOutcome::Dropped, "filter-changed").await;
+        }
+        // Much may have happened since it was taken; the broker may have been away, and handed it to another process.
+        if taken.begun.elapsed() >= LONG && self.is_over(retry, taken.message, true).await? {
+            self.unprobe(target, go);
+            return Ok(());
         }
         let push = Push { target, about: &about, event: &event, source: Source::of_timer(retry), holds: false };
         self.push(&push, go, &mut tries).await.map(drop)
@@ -212,8 +219,9 @@ impl Engine {
     }
 
     /// Sets the timer again: no attempt was made, and none is recorded.
-    async fn set_again(&self, retry: &Retry, tries: Tries, at: i64, message: &Message) -> Result<(), Stopped> {
-        self.schedule(&About::of_timer(retry), &Source::of_timer(retry), tries, at, message.sequence).await
+    async fn set_again(&self, taken: &Taken<'_>, at: i64) -> Result<(), Stopped> {
+        let (about, source) = (About::of_timer(taken.retry), Source::of_timer(taken.retry));
+        self.schedule(&about, &source, taken.tries, at, taken.message.sequence).await
     }
 
     /// Removes due messages that are acknowledged: nothing else ends them, because timers must not age.

@@ -118,7 +118,10 @@ impl Reader {
             }
         });
         for event in left.iter().chain(&more) {
-            nats::give_back(&broker, event).await;
+            // What is in hand was handed out again: whoever has it settles it.
+            if self.target.hold(event, Lane::History).is_some() {
+                nats::give_back(&broker, event).await;
+            }
         }
         ended
     }

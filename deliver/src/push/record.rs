@@ -166,10 +166,11 @@ impl Engine {
     }
 
     /// What the last step of a push said of it, for one whose event is gone.
-    pub(super) async fn recall(&self, about: &mut About) {
-        let Some((last, _)) = self.last_step(about).await else { return };
+    pub(super) async fn recall(&self, about: &mut About) -> Result<(), Stopped> {
+        let Some((last, _)) = self.last_step(about).await? else { return Ok(()) };
         (about.provider, about.delivery, about.kind) = (last.provider, last.delivery_id, last.kind);
         about.payload_ref = last.payload_ref;
+        Ok(())
     }
 
     /// Stores until it is stored, or until the gateway stops and the broker does not answer.

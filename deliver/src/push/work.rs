@@ -53,7 +53,7 @@ impl Engine {
         let wishes = &rules.live.endpoint;
         let about = About::of_event(&wishes.org_id, &target.id, event);
         let again = event.delivered > 1;
-        if !endpoint::admits(&wishes.events, &about.kind) || again && self.settled_event(&about).await {
+        if !endpoint::admits(&wishes.events, &about.kind) || again && self.settled_event(&about).await? {
             return Ok(Done::Settled);
         }
         if event.delivered >= WORN && !wishes.ordered {
@@ -61,13 +61,13 @@ impl Engine {
             self.give_up(&about, event, 0, Reason::Exhausted, &detail).await?;
             return Ok(Done::Settled);
         }
-        let mut tries = if wishes.ordered { self.tried(&about).await } else { Tries::NONE };
+        let mut tries = if wishes.ordered { self.tried(&about).await? } else { Tries::NONE };
         let mut sure = Instant::now();
         loop {
             let Turn::Go(go) = self.turn(target, lane).await else { return Ok(Done::Back) };
             // The broker may have been away meanwhile, and handed it to another process.
             if sure.elapsed() >= ACK_WAIT {
-                if self.settled_event(&about).await {
+                if self.settled_event(&about).await? {
                     self.unprobe(target, &go);
                     return Ok(Done::Settled);
                 }
@@ -77,7 +77,12 @@ impl Engine {
             let push = Push { target, about: &about, event, source, holds };
             match self.push(&push, &go, &mut tries).await? {
                 After::Ended => return Ok(Done::Settled),
-                After::Hold(until) => self.hold(target, &go.rules, until).await,
+                After::Hold(until) => {
+                    // What comes by timer may be pushed meanwhile: it stands outside of the order.
+                    let rules = go.rules.clone();
+                    drop(go);
+                    self.hold(target, &rules, until).await;
+                }
             }
         }
     }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use nats::topology;
-use schemas::attempt::PushOutcome;
+use schemas::attempt::{PushOutcome, Retry};
 use serde_json::json;
 use tests::{Reply, Seen, eventually_within};
 
-use super::Pushes;
+use super::{
+    Pushes,
+    retries::{due, first},
+};
 
 fn numbers(seen: &[Seen]) -> Vec<i64> {
     seen.iter().filter_map(|seen| seen.json()["number"].as_i64()).collect()
@@ -29,6 +32,19 @@ async fn a_failing_event_holds_its_place_and_those_behind_it() {
     assert_eq!(held.len(), 2);
     assert!(held.iter().all(|attempt| attempt.next_at.is_some_and(|next| next > attempt.at)));
     pushes.adds_up(&endpoint, 6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_by_timer_does_not_wait_for_an_event_that_is_held() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.on("/hook", |_, seen| Reply::Status(if seen.json()["number"] == 0 { 503 } else { 200 }));
+    let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [3600] })).await;
+    let ids = pushes.events(0..2).await;
+    pushes.attempts(&endpoint, 1).await;
+    let second = Retry { sequence: 2, event_sequence: 2, attempt: 2, ..first(&endpoint.id, &ids[1]) };
+    due(&mut pushes, second).await;
+    let seen = pushes.receiver.got("/hook", 2).await;
+    assert_eq!((seen[0].id(), seen[1].id()), (ids[0].clone(), ids[1].clone()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,7 +96,7 @@ async fn redrive(pushes: &mut Pushes, endpoint: &str, event: &str, letter: u64) 
 }
 
 /// The first event's push to an endpoint.
-fn first(endpoint: &str, event: &str) -> Retry {
+pub(super) fn first(endpoint: &str, event: &str) -> Retry {
     Retry {
         org_id: "org_1".to_owned(),
         endpoint_id: endpoint.to_owned(),
@@ -111,7 +111,7 @@ fn first(endpoint: &str, event: &str) -> Retry {
 }
 
 /// Has a push be due now.
-async fn due(pushes: &mut Pushes, retry: Retry) {
+pub(super) async fn due(pushes: &mut Pushes, retry: Retry) {
     let (publisher, group) = Publisher::new(&pushes.broker().await, Mode::Pipeline);
     tokio::spawn(group);
     let message = Outgoing {
