@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use nats::topology;
-use schemas::attempt::{PushOutcome, Retry};
+use nats::{Outgoing, topology};
+use schemas::{
+    attempt::{Attempt, PushOutcome, Retry},
+    subject,
+};
 use serde_json::json;
 use tests::{Reply, Seen, eventually_within};
 
@@ -45,6 +48,26 @@ async fn what_comes_by_timer_does_not_wait_for_an_event_that_is_held() {
     due(&mut pushes, second).await;
     let seen = pushes.receiver.got("/hook", 2).await;
     assert_eq!((seen[0].id(), seen[1].id()), (ids[0].clone(), ids[1].clone()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_process_delivered_while_it_was_held_is_not_requested_again() {
+    let mut pushes = Pushes::start().await;
+    pushes.receiver.always("/hook", Reply::Status(503));
+    let endpoint = pushes.endpoint("/hook", json!({ "ordered": true, "retrySchedule": [3600] })).await;
+    pushes.event(0).await;
+    let held = pushes.attempts(&endpoint, 1).await.remove(0);
+    // As a process does that was handed it while the broker was away for this one.
+    let (subject, outcome) = (subject::attempt("org_1", &endpoint.id, &held.event_id), PushOutcome::Delivered);
+    let delivered = Attempt { attempt: 2, outcome, status_code: Some(200), next_at: None, ..held };
+    let payload = serde_json::to_vec(&delivered).expect("JSON").into();
+    pushes.publish(vec![Outgoing { subject, id: "elsewhere".to_owned(), payload, ..Outgoing::default() }]).await;
+    tokio::time::sleep(topology::ACK_WAIT).await;
+    // A change ends the wait.
+    pushes.receiver.always("/hook", Reply::Status(200));
+    pushes.change(&endpoint, json!({ "timeoutSeconds": 20 })).await;
+    pushes.settled(&endpoint).await;
+    assert_eq!(pushes.receiver.seen("/hook").len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
