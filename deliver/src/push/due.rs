@@ -43,7 +43,7 @@ const CROWDED: usize = SLOTS / 2;
 const WAITING: (usize, usize) = (4, 64);
 /// How often a timer of an endpoint that is paused, or unknown, comes again, milliseconds.
 const PAUSED: i64 = 60_000;
-/// Who waited so long for a turn looks again whether anything is left to do.
+/// A due push that was taken so long ago is looked at again before its request.
 const LONG: Duration = Duration::from_secs(1);
 /// How often what is done is removed.
 const SWEEP: Duration = Duration::from_secs(15);

@@ -37,6 +37,22 @@ fn again(status: &str, replay: &str) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Waits until the second has ended so with its endpoint, and no timer is left; the first was delivered and stays so.
+async fn ends(ground: &mut Ground, endpoint: &str, [first, second]: &[Webhook; 2], how: &str) {
+    tells(&ground.world, second, &[("/events/0/pushes/0/status", json!(how))]).await;
+    let broker = ground.world.broker().await;
+    let waiting = subject::retries_waiting_of(endpoint);
+    eventually("no timer is left", || async {
+        nats::subjects(&broker, GW_RETRY, &waiting).await.is_ok_and(|left| left.is_empty()).then_some(())
+    })
+    .await;
+    let first = tells(&ground.world, first, &[("/ledger/behind", json!(0))]).await;
+    assert_eq!(first["events"][0]["pushes"][0]["status"], "delivered", "it was: {first}");
+    let report = audit(&ground.world).await;
+    let counts = term(&report["endpoints"], "endpointId", endpoint);
+    assert_eq!((&report["error"], &counts["delivered"], &counts[how]), (&json!(0), &json!(1), &json!(1)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivery_that_waits_is_told_and_it_adds_up_also_when_its_endpoint_is_deleted() {
     let mut ground = Ground::start().await;
@@ -54,18 +70,7 @@ async fn a_redelivery_that_waits_is_told_and_it_adds_up_also_when_its_endpoint_i
 
     let deleted = ground.world.api(Method::DELETE, &format!("/endpoints/{endpoint}"), None).await;
     assert_eq!(deleted.status, 200, "{deleted:?}");
-    tells(&ground.world, &second, &[("/events/0/pushes/0/status", json!("dropped"))]).await;
-    let broker = ground.world.broker().await;
-    let waiting = subject::retries_waiting_of(&endpoint);
-    eventually("no timer is left", || async {
-        nats::subjects(&broker, GW_RETRY, &waiting).await.is_ok_and(|left| left.is_empty()).then_some(())
-    })
-    .await;
-    let first = tells(&ground.world, &first, &[("/ledger/behind", json!(0))]).await;
-    assert_eq!(first["events"][0]["pushes"][0]["status"], "delivered", "it was: {first}");
-    let report = audit(&ground.world).await;
-    let counts = term(&report["endpoints"], "endpointId", &endpoint);
-    assert_eq!((&report["error"], &counts["delivered"], &counts["dropped"]), (&json!(0), &json!(1), &json!(1)));
+    ends(&mut ground, &endpoint, &[first, second], "dropped").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,18 +83,7 @@ async fn what_was_delivered_stays_delivered_where_its_endpoint_is_disabled_befor
     let disabled = json!({ "status": "disabled" });
     let answer = ground.world.api(Method::PATCH, &format!("/endpoints/{endpoint}"), Some(disabled)).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    tells(&ground.world, &second, &[("/events/0/pushes/0/status", json!("dead"))]).await;
-    let broker = ground.world.broker().await;
-    let waiting = subject::retries_waiting_of(&endpoint);
-    eventually("no timer is left", || async {
-        nats::subjects(&broker, GW_RETRY, &waiting).await.is_ok_and(|left| left.is_empty()).then_some(())
-    })
-    .await;
-    let first = tells(&ground.world, &first, &[("/ledger/behind", json!(0))]).await;
-    assert_eq!(first["events"][0]["pushes"][0]["status"], "delivered", "it was: {first}");
-    let report = audit(&ground.world).await;
-    let counts = term(&report["endpoints"], "endpointId", &endpoint);
-    assert_eq!((&report["error"], &counts["delivered"], &counts["dead"]), (&json!(0), &json!(1), &json!(1)));
+    ends(&mut ground, &endpoint, &[first, second], "dead").await;
     assert_eq!(ground.world.count(GW_DLQ, "gw.dlq.>").await, 1, "the second's own push");
 }
 
